@@ -1,0 +1,54 @@
+"""The command line: `pgbench VERB`. Each verb has a file; heavy imports are inside the commands."""
+
+import os
+import sys
+
+import click
+
+from pgbench import __version__
+from pgbench.cli_data import data
+from pgbench.cli_evaluate import evaluate, generate
+from pgbench.cli_metrics import metrics
+from pgbench.cli_report import report
+from pgbench.cli_run import run
+
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pgbench")
+def cli() -> None:
+    """Reproducible evaluation of generative models, starting with Progressive GANs."""
+
+
+for command in (run, evaluate, generate, metrics, data, report):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line: errors are one sentence on stderr and exit code 2."""
+    try:
+        cli.main(prog_name="pgbench", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone
+        sys.exit(0)
+    except (ValueError, OSError) as error:
+        if os.environ.get("PGBENCH_TRACEBACK"):
+            raise
+        click.echo(f"Error: {_sentence(error)}", err=True)
+        sys.exit(2)
+
+
+def _sentence(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; make room or choose another place, then try again"
+    return str(error)

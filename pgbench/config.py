@@ -1,0 +1,154 @@
+"""RunConfig: data + networks + loss + optimiser + schedule of one run, frozen and hashable.
+
+Symbols and defaults are the paper's (sections 2 and 3, appendix A.1). No torch here.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+
+
+def _power_of_two(resolution: int) -> int:
+    if resolution < 4 or resolution > 1024 or resolution & (resolution - 1):
+        raise ValueError(f"resolution {resolution} is no power of two from 4 to 1024")
+    return resolution
+
+
+Resolution = Annotated[int, AfterValidator(_power_of_two)]
+Count = Annotated[int, Field(gt=0)]
+Kimg = Annotated[float, Field(gt=0)]
+
+
+class Frozen(BaseModel):
+    """A part of a configuration: immutable, no unknown fields, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(Frozen):
+    """Which images the discriminator is shown."""
+
+    name: str
+    resolution: Resolution
+    mirror: bool
+    num_images: Count | None = None  # None: all that the store holds
+
+
+class GeneratorConfig(Frozen):
+    """The toggles of G; `nf(i) = min(fmap_base / 2**i, fmap_max)`."""
+
+    resolution: Resolution
+    latent_size: Count = 512
+    normalize_latents: bool = True
+    fmap_base: Count = 8192
+    fmap_max: Count = 512
+    activation: Literal["relu", "lrelu"] = "lrelu"
+    batch_norm: bool = False
+    pixelnorm: bool = True
+    output: Literal["linear", "tanh"] = "linear"
+    equalized_lr: bool = True
+
+
+class DiscriminatorConfig(Frozen):
+    """The toggles of D; `stddev_group` None takes the statistic over the whole minibatch."""
+
+    resolution: Resolution
+    fmap_base: Count = 8192
+    fmap_max: Count = 512
+    layer_norm: bool = False
+    minibatch_layer: Literal["none", "stddev", "discrimination"] = "stddev"
+    stddev_group: Count | None = None
+    equalized_lr: bool = True
+
+
+class LossConfig(Frozen):
+    """WGAN-GP with target gradient norm gamma and drift, or LSGAN with its noise."""
+
+    kind: Literal["wgan-gp", "lsgan"] = "wgan-gp"
+    gp_lambda: float = Field(10.0, ge=0)
+    gamma: float = Field(1.0, gt=0)
+    eps_drift: float = Field(1e-3, ge=0)
+
+
+class OptimiserConfig(Frozen):
+    """Adam for both networks; `ema` is the decay of G_ema per G step."""
+
+    lr: float = Field(1e-3, gt=0)
+    beta1: float = Field(0.0, ge=0, lt=1)
+    beta2: float = Field(0.99, ge=0, lt=1)
+    eps: float = Field(1e-8, gt=0)
+    n_critic: Count = 1
+    shared_step: bool = False  # G and D in one step from one shared batch of fakes
+    ema: float = Field(0.999, ge=0, lt=1)
+    rampup_kimg: float = Field(0.0, ge=0)
+
+
+class ScheduleConfig(Frozen):
+    """The clock: phases of `train_kimg` then `fade_kimg` per resolution, if growing."""
+
+    growing: bool = True
+    train_kimg: Kimg = 800.0
+    fade_kimg: Kimg = 800.0
+    total_kimg: Kimg = 19_000.0
+    minibatch: Count = 16
+    minibatch_at: tuple[tuple[Resolution, Count], ...] = ()  # exceptions, by resolution
+    tick_kimg: Kimg = 20.0
+    snapshot_ticks: Count = 10
+
+
+class EvaluationConfig(Frozen):
+    """Metric names taken at every snapshot, and at the last one."""
+
+    snapshot: tuple[str, ...] = ()
+    final: tuple[str, ...] = ()
+
+
+class RunConfig(Frozen):
+    """Everything that determines a run; its hash is part of the run's name."""
+
+    artefact: str
+    row: str
+    profile: str
+    seed: int = Field(0, ge=0, lt=2**31)
+    data: DataConfig
+    generator: GeneratorConfig
+    discriminator: DiscriminatorConfig
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """The config as plain JSON values, in the order of the fields."""
+        plain: dict[str, JsonValue] = self.model_dump(mode="json")
+        return plain
+
+    @property
+    def hash8(self) -> str:
+        """Eight hexadecimal digits of the SHA-256 of the sorted JSON."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def run_id(self) -> str:
+        """artefact-row-dataset-profile-s<seed>-<hash8>, safe as a folder name."""
+        row = self.row.replace("*", "-star")
+        return f"{self.artefact}-{row}-{self.data.name}-{self.profile}-s{self.seed}-{self.hash8}"
+
+
+Model = TypeVar("Model", bound=Frozen)
+
+
+def replace(config: Model, /, **changes: Any) -> Model:
+    """A validated copy of `config`; a dict given for a part changes only its named fields."""
+    return type(config).model_validate(_merge(config.model_dump(), changes))
+
+
+def _merge(old: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(old)
+    for name, value in changes.items():
+        nested = isinstance(value, dict) and isinstance(old.get(name), dict)
+        merged[name] = _merge(old[name], value) if nested else value
+    return merged

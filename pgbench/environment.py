@@ -1,0 +1,80 @@
+"""Seeds, devices and versions: what a run depends on besides its configuration."""
+
+import json
+import os
+import platform
+import resource
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import JsonValue
+
+from pgbench.atomic import write_text_atomically
+
+_PACKAGES = ("pgbench", "torch", "numpy", "scipy", "scikit-image", "pillow", "safetensors")
+
+
+def seeded(seed: int, purpose: int) -> torch.Generator:
+    """A CPU random generator of its own for each purpose of a run."""
+    state = np.random.SeedSequence([seed, purpose]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`, `cpu` or `cuda`, with exact arithmetic: no TF32, deterministic on a CPU."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda is not available here; take --device cpu or auto")
+    cuda = name != "cpu" and torch.cuda.is_available()
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+    torch.use_deterministic_algorithms(not cuda)
+    return torch.device("cuda" if cuda else "cpu")
+
+
+def describe(device: torch.device) -> dict[str, JsonValue]:
+    """Versions and hardware, as plain JSON values."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {package: version(package) for package in _PACKAGES},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "tf32": torch.backends.cudnn.allow_tf32,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def note_session(path: Path, device: torch.device, *, data: str) -> None:
+    """Add this go at a run to its environment.json; `data` is what `--data` named."""
+    sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"] if path.exists() else []
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    sessions.append({"started": started, "data": data} | describe(device))
+    write_text_atomically(path, json.dumps({"sessions": sessions}, indent=2) + "\n")
+
+
+def last_data(path: Path) -> str:
+    """What `--data` named at the last go; ValueError when environment.json does not say."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["sessions"][-1]["data"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{path} does not say which data the run used; give --data") from error
+
+
+def peak_memory_mb() -> float:
+    """The largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,178 @@
+"""Snapshot x metric names -> records: the only place of the core that knows the metrics.
+
+Fakes are those of seeds 0, 1, …; reals a random choice of the data set, drawn from the metric's
+seed 0: the same for every run that is compared.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pgbench.checkpoint import load_snapshot
+from pgbench.config import RunConfig, replace
+from pgbench.data import ImageStore, Images
+from pgbench.environment import last_data
+from pgbench.metrics.images import ImageSet, open_images
+from pgbench.metrics.msssim import msssim
+from pgbench.metrics.registry import MetricResult, MetricSpec, parse
+from pgbench.metrics.swd import swd
+from pgbench.networks import Generator
+from pgbench.results import Record, RunFolder
+from pgbench.sampling import generate
+from pgbench.sources import open_dataset
+
+log = logging.getLogger(__name__)
+Progress = Callable[[str, float], None]  # metric name, fraction done
+
+_METRIC_SEED = 0
+
+
+def evaluate_run(
+    path: Path, names: tuple[str, ...] | None, *, data: str | None, device: torch.device
+) -> None:
+    """Measure every snapshot of a run by `names`, or by what its configuration asks for."""
+    folder = RunFolder.at(path)
+    config = RunConfig.model_validate(folder.config())
+    if names is not None:
+        config = replace(config, evaluation={"snapshot": names, "final": ()})
+    for name in config.evaluation.snapshot + config.evaluation.final:
+        parse(name)
+    store = open_dataset(
+        data or last_data(folder.environment_path),
+        resolution=config.data.resolution,
+        num_images=config.data.num_images,
+    )
+    if not folder.snapshots_done():
+        raise ValueError(f"{path} has no snapshot yet; let it train further")
+    with folder.lock():
+        evaluate_missing(folder, config, store, device=device, on_progress=lambda *_: None)
+
+
+def evaluate_missing(
+    folder: RunFolder,
+    config: RunConfig,
+    store: ImageStore,
+    *,
+    device: torch.device,
+    on_progress: Progress,
+) -> None:
+    """Measure every snapshot by what the configuration asks for and is not yet recorded."""
+    snapshots = folder.snapshots_done()
+    for kimg, path in snapshots:
+        final = kimg >= round(config.schedule.total_kimg, 1)  # names hold tenths
+        names = config.evaluation.snapshot + (config.evaluation.final if final else ())
+        evaluate_snapshot(
+            folder, path, names, config=config, store=store, device=device, on_progress=on_progress
+        )
+
+
+def evaluate_snapshot(
+    folder: RunFolder,
+    path: Path,
+    names: tuple[str, ...],
+    *,
+    config: RunConfig,
+    store: ImageStore,
+    device: torch.device,
+    on_progress: Progress,
+) -> None:
+    """Record the metrics `names` of one snapshot that have no record of this version yet."""
+    kimg = dict((p, k) for k, p in folder.snapshots_done())[path]
+    records, _ = folder.records()
+    done = {(r.metric, r.metric_version) for r in records if r.kimg == kimg and r.status == "ok"}
+    specs = [spec for spec in map(parse, names) if (spec.name, spec.version) not in done]
+    if not specs:
+        return
+    generator, info = load_snapshot(path, device)
+    for spec in specs:
+        result = measure(
+            spec, generator, info.lod, config=config, store=store, on_progress=on_progress
+        )
+        for record in _records(result, spec, kimg=kimg, config=config, store=store):
+            folder.append_record(record)
+        log.info("kimg %-8.1f %s", kimg, _summary(spec, result))
+
+
+def measure(
+    spec: MetricSpec,
+    generator: Generator,
+    lod: float,
+    *,
+    config: RunConfig,
+    store: ImageStore,
+    on_progress: Progress,
+) -> MetricResult:
+    """One metric of one generator."""
+    fakes = fake_images(generator, lod, spec.num_images)
+    report = lambda fraction: on_progress(spec.name, fraction)  # noqa: E731
+    if not spec.needs_reals:
+        return msssim(fakes, progress=report)
+    reals = real_images(store, config.data.resolution, spec.num_images)
+    mirror = config.data.mirror
+    return swd(reals, fakes, seed=_METRIC_SEED, mirror=mirror, progress=report)
+
+
+def fake_images(generator: Generator, lod: float, count: int) -> ImageSet:
+    """The images of seeds 0 to `count`, made when they are read."""
+
+    def read(indices: NDArray[np.intp]) -> Images:
+        return np.concatenate(list(generate(generator, map(int, indices), lod=lod)))
+
+    resolution = generator.config.resolution
+    return ImageSet("the fakes", count, (3, resolution, resolution), read)
+
+
+def real_images(store: ImageStore, resolution: int, count: int) -> ImageSet:
+    """`count` different images of the store in a random order."""
+    if count > store.info.num_images:
+        raise ValueError(
+            f"{store.path} holds {store.info.num_images} images and the metric needs {count}; "
+            "use a metric of fewer images or a larger data set"
+        )
+    order = np.random.default_rng(_METRIC_SEED).permutation(store.info.num_images)
+    return open_images(store.path, resolution=resolution).select(order[:count])
+
+
+def _records(
+    result: MetricResult, spec: MetricSpec, *, kimg: float, config: RunConfig, store: ImageStore
+) -> list[Record]:
+    schedule = config.schedule
+    protocol = result.protocol | {
+        "metric_seed": _METRIC_SEED,
+        "fake_seeds": f"0-{result.num_images - 1}",
+        "phase_kimg": f"{schedule.train_kimg:g}/{schedule.fade_kimg:g}",
+    }
+    return [
+        Record(
+            run_id=config.run_id,
+            artefact=config.artefact,
+            row=config.row,
+            dataset=store.info.name,
+            dataset_fingerprint=store.info.fingerprint[config.data.resolution],
+            resolution=config.data.resolution,
+            profile=config.profile,
+            seed=config.seed,
+            kimg=kimg,
+            metric=spec.name,
+            key=key,
+            value=value,
+            stderr=result.stderr[key],
+            num_images=result.num_images,
+            metric_version=result.metric_version,
+            protocol=protocol,
+            wall_sec=result.wall_sec,
+            status="ok",
+            error=None,
+        )
+        for key, value in result.values.items()
+    ]
+
+
+def _summary(spec: MetricSpec, result: MetricResult) -> str:
+    values = "  ".join(f"{key} {value:.4g}" for key, value in result.values.items())
+    return f"{spec.name}  {values}  {time.strftime('%H:%M:%S')}"

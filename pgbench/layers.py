@@ -1,0 +1,204 @@
+"""Layers of the networks (paper, sections 3, 4.1, 4.2 and appendix A).
+
+All activations are float32 NCHW. Initial weights are drawn from the `rng` that is passed.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SQRT2 = math.sqrt(2)
+
+
+class _Scaled(nn.Module):
+    """A weight with He's constant: in the initial values, or at run time (equalized)."""
+
+    def __init__(
+        self, shape: tuple[int, ...], *, fan_in: int, gain: float, equalized: bool, rng: torch.Generator
+    ) -> None:
+        super().__init__()
+        he_constant = gain / math.sqrt(fan_in)
+        self.scale = he_constant if equalized else 1.0
+        self.weight = nn.Parameter(
+            torch.randn(shape, generator=rng) * (1.0 if equalized else he_constant)
+        )
+
+    def scaled(self) -> Tensor:
+        return self.weight if self.scale == 1.0 else self.weight * self.scale
+
+
+class Conv(_Scaled):
+    """Convolution of odd `kernel` with 'same' padding, or 'valid' when `valid`."""
+
+    def __init__(
+        self,
+        maps_in: int,
+        maps_out: int,
+        *,
+        kernel: int,
+        equalized: bool,
+        rng: torch.Generator,
+        gain: float = SQRT2,
+        bias: bool = True,
+        valid: bool = False,
+    ) -> None:
+        shape = (maps_out, maps_in, kernel, kernel)
+        fan_in = maps_in * kernel**2
+        super().__init__(shape, fan_in=fan_in, gain=gain, equalized=equalized, rng=rng)
+        self.bias = nn.Parameter(torch.zeros(maps_out)) if bias else None
+        self.padding = 0 if valid else kernel // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.scaled(), self.bias, padding=self.padding)
+
+
+class LatentConv(_Scaled):
+    """The 4x4 convolution with full padding that turns a latent (N, L) into (N, maps, 4, 4).
+
+    Every output pixel sees one latent vector through its own weights: a matrix product.
+    Its fan-in counts all 16 positions, as the released code does.
+    """
+
+    def __init__(
+        self, latent_size: int, maps: int, *, equalized: bool, rng: torch.Generator, bias: bool = True
+    ) -> None:
+        shape = (latent_size, maps, 4, 4)
+        super().__init__(
+            shape, fan_in=latent_size * 16, gain=SQRT2, equalized=equalized, rng=rng
+        )
+        self.bias = nn.Parameter(torch.zeros(maps)) if bias else None
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = (z @ self.scaled().flatten(1)).unflatten(1, self.weight.shape[1:])
+        return x if self.bias is None else x + self.bias[:, None, None]
+
+
+class Linear(_Scaled):
+    """(N, features_in) -> (N, features_out), with bias and no activation after it."""
+
+    def __init__(
+        self, features_in: int, features_out: int, *, equalized: bool, rng: torch.Generator
+    ) -> None:
+        shape = (features_out, features_in)
+        super().__init__(shape, fan_in=features_in, gain=1.0, equalized=equalized, rng=rng)
+        self.bias = nn.Parameter(torch.zeros(features_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.scaled(), self.bias)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation by the minibatch's own statistics, in training and in sampling."""
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(maps))
+        self.bias = nn.Parameter(torch.zeros(maps))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, None, None, self.gain, self.bias, training=True, eps=1e-4)
+
+
+class LayerNorm(nn.Module):
+    """Normalises each sample over C, H, W (eps 1e-4); one scalar gain, a bias per map."""
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(()))
+        self.bias = nn.Parameter(torch.zeros(maps))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.group_norm(x, 1, eps=1e-4) * self.gain + self.bias[:, None, None]
+
+
+def pixelnorm(x: Tensor) -> Tensor:
+    """x / sqrt(mean over maps of x^2 + 1e-8), for (N, C) or (N, C, H, W) (section 4.2)."""
+    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
+
+
+def append_stddev(x: Tensor, group: int | None = None) -> Tensor:
+    """(N, C, H, W) -> (N, C + 1, H, W): the mean standard deviation of each group as one map.
+
+    `group` None is the whole minibatch; else image i is in group i mod (N / group) (section 3).
+    """
+    count, maps, height, width = x.shape
+    size = count if group is None else min(group, count)
+    if count % size:
+        raise ValueError(
+            f"a minibatch of {count} cannot be split into groups of {size}; "
+            "take a multiple of the group size"
+        )
+    grouped = x.reshape(size, count // size, maps, height, width)
+    deviation = (grouped.var(dim=0, correction=0) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    return torch.cat([x, deviation.repeat(size)[:, None, None, None].expand(-1, 1, height, width)], 1)
+
+
+class MinibatchDiscrimination(nn.Module):
+    """(N, features) -> (N, features + kernels): how close each sample is to the others.
+
+    Salimans et al. 2016: columns normalised with a learned log-scale, L1 distances between
+    samples, sum of exp(-distance) over the other samples, plus a bias that starts at -1.
+    """
+
+    def __init__(
+        self, features: int, *, rng: torch.Generator, kernels: int = 100, dims: int = 5
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(0.05 * torch.randn(features, kernels, dims, generator=rng))
+        self.log_scale = nn.Parameter(torch.zeros(kernels, dims))
+        self.bias = nn.Parameter(torch.full((kernels,), -1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self._closeness(self._distances(x)) + self.bias], 1)
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Set log-scale and bias from features (N, features) of reals."""
+        itself = torch.eye(len(x), device=x.device)[:, :, None]
+        nearest = (self._distances(x) + 1e6 * itself).amin(dim=1).mean(dim=0)
+        self.log_scale -= torch.log(0.5 * nearest)[:, None]
+        self.bias.copy_(-self._closeness(self._distances(x)).mean(dim=0))
+
+    def _distances(self, x: Tensor) -> Tensor:
+        """L1 distances (N, N, kernels) between the projections of the samples."""
+        weight = self.weight * (self.log_scale.exp() / self.weight.square().sum(0).sqrt())
+        projected = torch.tensordot(x, weight, dims=1)
+        return (projected[:, None] - projected[None]).abs().sum(dim=3)
+
+    @staticmethod
+    def _closeness(distances: Tensor) -> Tensor:
+        """Sum of exp(-distance) over the other samples, (N, kernels)."""
+        itself = torch.eye(len(distances), device=distances.device)[:, :, None]
+        return (torch.exp(-distances) * (1 - itself)).sum(dim=1)
+
+
+@dataclass(frozen=True)
+class InputNoise:
+    """LSGAN's multiplicative noise: 1 + N(0, 1) * strength * sqrt(C) per sample and map."""
+
+    strength: float
+    rng: torch.Generator
+
+    def __call__(self, x: Tensor) -> Tensor:
+        shape = (x.shape[0], x.shape[1], 1, 1)
+        normal = torch.randn(shape, generator=self.rng).to(x.device)
+        return x * (1 + normal * (self.strength * math.sqrt(x.shape[1])))
+
+
+def upscale(x: Tensor) -> Tensor:
+    """Nearest-neighbour x2 of NCHW."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def downscale(x: Tensor) -> Tensor:
+    """2x2 mean of NCHW."""
+    return F.avg_pool2d(x, 2)
+
+
+def fade_reals(x: Tensor, lod: float) -> Tensor:
+    """Blend reals with their 2x2-averaged, re-upsampled selves by the fraction of `lod`."""
+    fraction = lod % 1.0
+    return torch.lerp(x, upscale(downscale(x)), fraction) if fraction else x

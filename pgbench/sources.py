@@ -1,0 +1,156 @@
+"""Named data sets: what they are, where they come from, and the built-in ones.
+
+Built-in sets are drawn on this machine once and kept under the user's cache folder.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from platformdirs import user_cache_path
+
+from pgbench import portraits, scenes
+from pgbench.data import ImageStore, Images
+from pgbench.prepare import StoreDraft, build_store
+
+_PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A data set that is drawn rather than downloaded."""
+
+    name: str
+    description: str
+    mirror: bool
+    version: int
+    render: Callable[..., Images]  # (seed, index, *, resolution) -> CHW uint8
+    num_images: int = 30_000
+
+
+BUILT_IN = {
+    source.name: source
+    for source in (
+        BuiltIn(
+            name="portraits",
+            description="procedural faces, aligned; stands where CelebA stands",
+            mirror=True,
+            version=portraits.VERSION,
+            render=portraits.render,
+        ),
+        BuiltIn(
+            name="scenes",
+            description="crops of scikit-image's photographs; stands where LSUN bedroom stands",
+            mirror=False,
+            version=scenes.VERSION,
+            render=scenes.render,
+        ),
+    )
+}
+
+
+def dataset_name(data: str) -> tuple[str, bool]:
+    """(name, mirror) of what `--data` names, without drawing or reading its images."""
+    if data in BUILT_IN:
+        return data, BUILT_IN[data].mirror
+    info = ImageStore.open(_folder(data)).info
+    return info.name, info.mirror
+
+
+def open_dataset(data: str, *, resolution: int, num_images: int | None) -> ImageStore:
+    """The store of a built-in set (`num_images` of it, drawn now if need be) or of a folder."""
+    if data in BUILT_IN:
+        return built_in_store(BUILT_IN[data], resolution=resolution, num_images=num_images)
+    return ImageStore.open(_folder(data))
+
+
+def _folder(data: str) -> Path:
+    if not Path(data).is_dir():
+        raise ValueError(
+            f"there is no data set {data!r}; the built-in ones are {', '.join(BUILT_IN)}, "
+            "any other is the folder of an image store"
+        )
+    return Path(data)
+
+
+def built_in_store(
+    source: BuiltIn, *, resolution: int, num_images: int | None = None, out: Path | None = None
+) -> ImageStore:
+    """A built-in set in `out`, by default in the user's cache folder."""
+    count = source.num_images if num_images is None else num_images
+    draft = StoreDraft(
+        name=source.name,
+        source=f"pgbench {source.name} version {source.version}, seed 0",
+        crop="none",
+        resolution=resolution,
+        num_images=count,
+        mirror=source.mirror,
+    )
+    place = cache_folder() / f"{source.name}-v{source.version}-{resolution}-{count}"
+    return build_store(out or place, draft, read=partial(source.render, 0, resolution=resolution))
+
+
+def cache_folder() -> Path:
+    """Where built-in data sets are kept on this machine."""
+    return user_cache_path("pgbench") / "data"
+
+
+def folder_store(pictures: Path, out: Path, *, num_images: int | None = None) -> ImageStore:
+    """A store of the pictures in a folder, all square and of one power-of-two size."""
+    files = _picture_files(pictures)[:num_images]
+    resolution = _read_picture(files, None, 0).shape[1]
+    draft = StoreDraft(
+        name=_store_name(out),
+        source=f"folder {pictures.name}",
+        crop="none",
+        resolution=resolution,
+        num_images=len(files),
+        mirror=False,
+    )
+    return build_store(out, draft, read=partial(_read_picture, files, resolution))
+
+
+def _store_name(out: Path) -> str:
+    kept = (c if c.isascii() and c.isalnum() else "-" for c in out.resolve().name.lower())
+    return "".join(kept).strip("-")[:64] or "folder"
+
+
+def _picture_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; give --from the folder of the pictures")
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _PICTURE_SUFFIXES)
+    if not found:
+        kinds = " ".join(sorted(_PICTURE_SUFFIXES))
+        raise ValueError(f"{folder} holds no pictures ({kinds}); give --from a folder that does")
+    return found
+
+
+def _read_picture(files: list[Path], resolution: int | None, index: int) -> Images:
+    """One picture as CHW uint8 RGB; `resolution` None takes what is there."""
+    path = files[index]
+    try:
+        with Image.open(path) as picture:
+            size = picture.size
+            _check_size(path, size, resolution)
+            pixels = np.asarray(picture.convert("RGB"), dtype=np.uint8)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} is no readable picture ({error}); remove it") from error
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _check_size(path: Path, size: tuple[int, int], resolution: int | None) -> None:
+    width, height = size
+    side = width if resolution is None else resolution
+    if width != height or side < 4 or side > 1024 or side & (side - 1):
+        raise ValueError(
+            f"{path} is {width}x{height} pixels; pictures must be square with a side that is a "
+            "power of two from 4 to 1024"
+        )
+    if width != side:
+        raise ValueError(
+            f"{path} is {width}x{height} pixels and the first picture {side}x{side}; "
+            "give pictures of one size"
+        )

@@ -1,0 +1,1 @@
+"""The artefacts of the paper, each a module of configurations."""

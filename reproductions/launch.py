@@ -1,0 +1,191 @@
+"""Launch one configuration: lock its folder, train, evaluate, keep its status; resumes itself."""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from pgbench.config import RunConfig
+from pgbench.data import ImageStore, Sampler
+from pgbench.environment import choose_device, note_session
+from pgbench.evaluate import evaluate_missing
+from pgbench.results import RunFolder, RunStatus
+from pgbench.schedule import TrainingPoint
+from pgbench.sources import open_dataset
+from pgbench.training import Trainer, train
+
+log = logging.getLogger("pgbench")
+console = Console(stderr=True)
+
+
+class Interrupted(Exception):
+    """The user or the system asked the run to stop."""
+
+
+def run(config: RunConfig, *, data: str, out: Path, device: str) -> RunStatus:
+    """Train and evaluate one configuration in `out`, from where it stands; returns its status.
+
+    `data` is what `--data` named. ValueError when the folder is another's or the data do not fit.
+    """
+    folder = RunFolder.open(out, config.run_id, config.to_json())
+    with folder.lock(), _logging(folder):
+        status = folder.read_status()
+        if status is not None and status.status == "done":
+            log.info("%s is done already", folder.path)
+            return status
+        store = open_dataset(
+            data, resolution=config.data.resolution, num_images=config.data.num_images
+        )
+        status = _Session(config, store, folder, device, data).run()
+        _tell(folder, status)
+        return status
+
+
+class _Session:
+    """One go at a run, from the last state to its end or to an interruption."""
+
+    def __init__(
+        self, config: RunConfig, store: ImageStore, folder: RunFolder, device: str, data: str
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.folder = folder
+        self.device = choose_device(device)
+        note_session(folder.environment_path, self.device, data=data)
+
+    def run(self) -> RunStatus:
+        with _stop_signals() as should_stop, _Bar(self.config, should_stop) as bar:
+            try:
+                finished = self._train_and_evaluate(bar, should_stop)
+                return self._conclude("done" if finished else "interrupted")
+            except Interrupted:
+                return self._conclude("interrupted")
+            except ArithmeticError as error:
+                return self._conclude("failed", f"diverged: {error}")
+
+    def _train_and_evaluate(self, bar: "_Bar", should_stop: Callable[[], bool]) -> bool:
+        def evaluate() -> None:
+            evaluate_missing(
+                self.folder, self.config, self.store, device=self.device, on_progress=bar.measure
+            )
+
+        data = self.config.data
+        sampler = Sampler(
+            self.store, num_images=data.num_images, mirror=data.mirror, seed=self.config.seed
+        )
+        trainer = Trainer(self.config, sampler, self.device)
+        finished = train(
+            trainer, self.folder, on_step=bar.step, on_snapshot=evaluate, should_stop=should_stop
+        )
+        if finished:
+            evaluate()  # what a kill after the last snapshot left out
+        return finished
+
+    def _conclude(
+        self, status: Literal["done", "failed", "interrupted"], error: str | None = None
+    ) -> RunStatus:
+        last = self.folder.read_status()
+        ended = RunStatus(
+            status=status,
+            kimg=last.kimg if last else 0.0,
+            total_kimg=self.config.schedule.total_kimg,
+            wall_sec=last.wall_sec if last else 0.0,
+            error=error,
+        )
+        self.folder.write_status(ended)
+        return ended
+
+
+class _Bar:
+    """Progress on a terminal: kimg, resolution and rate, and the metric being measured."""
+
+    def __init__(self, config: RunConfig, should_stop: Callable[[], bool]) -> None:
+        self.config = config
+        self.should_stop = should_stop
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[detail]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        total = config.schedule.total_kimg
+        self.training = self.progress.add_task(f"row {config.row}", total=total, detail="")
+        self.measuring = self.progress.add_task("", total=1.0, detail="", visible=False)
+
+    def __enter__(self) -> "_Bar":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def step(self, point: TrainingPoint) -> None:
+        kimg, total = point.nimg / 1000, self.config.schedule.total_kimg
+        speed = self.progress.tasks[0].speed
+        rate = f"  {1000 * speed:.0f} images/s" if speed else ""
+        where = f"{kimg:.1f}/{total:g} kimg  {point.resolution}² lod {point.lod:.2f}"
+        self.progress.update(self.training, completed=kimg, detail=where + rate)
+
+    def measure(self, metric: str, fraction: float) -> None:
+        self.progress.update(
+            self.measuring, description=metric, completed=fraction, visible=fraction < 1
+        )
+        if self.should_stop():
+            raise Interrupted
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C or SIGTERM asks to stop at the next step; the second one is served."""
+    asked: list[int] = []
+
+    def ask(number: int, _: FrameType | None) -> None:
+        asked.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        log.warning("stopping at the next step, with everything saved")
+
+    before = {each: signal.signal(each, ask) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextmanager
+def _logging(folder: RunFolder) -> Iterator[None]:
+    """Log to log.txt of the run and to stderr."""
+    to_file = logging.FileHandler(folder.log_path, encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_screen: logging.Handler = logging.StreamHandler(sys.stderr)
+    if console.is_terminal:
+        to_screen = RichHandler(console=console, show_path=False, show_level=False, markup=False)
+    for handler in (to_file, to_screen):
+        log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for handler in (to_file, to_screen):
+            log.removeHandler(handler)
+            handler.close()
+
+
+def _tell(folder: RunFolder, status: RunStatus) -> None:
+    where = f"{folder.path} at {status.kimg:.1f} of {status.total_kimg:g} kimg"
+    if status.status == "failed":
+        log.error("%s failed: %s; the last good state is kept", where, status.error)
+    if status.status == "interrupted":
+        log.warning("%s was interrupted; the same command goes on from there", where)
