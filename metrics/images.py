@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pgbench.metrics.decoding import decode_image
 from PIL import Image
+
+from pgbench.metrics.decoding import decode_image
 
 Pixels = NDArray[np.uint8]  # NCHW, [0, 255]
 

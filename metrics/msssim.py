@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from pgbench.metrics.images import Images, ImageSet, Pixels, as_image_set, rebatch
 from pgbench.metrics.registry import MSSSIM_VERSION, MetricResult
 
@@ -77,17 +78,15 @@ def msssim(
         _check_even(num_images)
     read_at_once = 2 * max(1, (batch_size or _BATCH_IMAGES) // 2)
     found: list[float] = []
-    resolution = (0, 0)
     with ThreadPoolExecutor(num_threads or os.cpu_count() or 1) as pool:
         for batch in rebatch(images, read_at_once, num_images):
             _check_even(len(batch))
-            resolution = batch.shape[2:]
             found.extend(chain.from_iterable(pool.map(pair_similarities, *_pair_chunks(batch))))
             if progress is not None and num_images is not None:
                 progress(2 * len(found) / num_images)
     _check_even(2 * len(found))
     values, stderr = _summary(np.array(found))
-    protocol = _protocol(len(found), resolution)
+    protocol = _protocol(len(found), *batch.shape[2:])
     wall_sec = round(time.perf_counter() - started, 3)
     return MetricResult(
         "msssim", MSSSIM_VERSION, 2 * len(found), seed, values, stderr, protocol, wall_sec
@@ -130,9 +129,7 @@ def pair_similarities(a: NDArray[Any], b: NDArray[Any]) -> Floats:
 def _similarity_terms(a: Floats, b: Floats) -> tuple[Floats, Floats]:
     """SSIM and its contrast term of each pair (N, C, H, W) at one scale, as means: (N,) each."""
     window = _window(min(WINDOW, *a.shape[2:]))
-    mean_a, mean_b, squares, product = (
-        _filtered(x, window) for x in (a, b, a * a + b * b, a * b)
-    )
+    mean_a, mean_b, squares, product = (_filtered(x, window) for x in (a, b, a * a + b * b, a * b))
     c1, c2 = (K1 * RANGE) ** 2, (K2 * RANGE) ** 2
     mean_product = mean_a * mean_b
     mean_squares = mean_a**2 + mean_b**2
@@ -205,8 +202,7 @@ def _summary(similarities: Floats) -> tuple[dict[str, float], dict[str, float | 
     return {"msssim": float(similarities.mean())}, {"msssim": error}
 
 
-def _protocol(num_pairs: int, resolution: tuple[int, ...]) -> dict[str, object]:
-    height, width = resolution
+def _protocol(num_pairs: int, height: int, width: int) -> dict[str, object]:
     return {
         "resolution": height if height == width else [height, width],
         "num_pairs": num_pairs,

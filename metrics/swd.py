@@ -7,6 +7,9 @@ random directions of the one-dimensional Wasserstein distance between the projec
 Random numbers are common to all comparisons of a seed: the directions of a level depend on (seed,
 level), the patch positions on (seed, level, index of the image) alone. Both sets share the
 positions, so that a set has distance 0 to itself and comparisons differ by their images only.
+
+One level is in memory at a time: 75 kB of float32 an image and set, 2.5 GB for 16,384 images. Sums
+over them are float64.
 """
 
 import os
@@ -16,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
+
 from pgbench.metrics.images import Images, ImageSet, Pixels, as_image_set
 from pgbench.metrics.pyramid import laplacian_level, level_sizes
 from pgbench.metrics.registry import SWD_VERSION, MetricResult
@@ -51,8 +55,7 @@ def swd(
     Parameters
     ----------
     real, fake : ImageSet, array or iterable of batches
-        uint8 NCHW, [0, 255]; C = 3; H = W a power of two from 16. Image sets are read again for
-        each level unless their pixels fit in 256 MiB; iterables are gathered in memory as uint8.
+        uint8 NCHW, [0, 255]; C = 3; H = W a power of two from 16. Iterables are gathered in memory.
     seed : int
         Of patch positions, directions and flips.
     num_images : int, optional
@@ -74,35 +77,25 @@ def swd(
     ------
     ValueError
         Sets of different sizes or shapes, too few images, or no such pyramid.
-
-    Notes
-    -----
-    Descriptors are float32, sums over them float64. One level is in memory at a time: 75 kB an
-    image and set, 2.5 GB for the paper's 16,384 images. A channel without any variation is centred
-    and left unscaled.
     """
     started = time.perf_counter()
     sets = as_image_set(real, num_images), as_image_set(fake, num_images)
     sizes = _comparable_sizes(*sets)
-    count = sets[0].num_images
-    flips = _stream(seed, _FLIPS).integers(0, 2, count, np.uint8).astype(bool) & mirror
-    cached = [_cached(images) for images in sets]
+    reals, fakes = (_cached(images) for images in sets)
 
-    def measure(index: int) -> NDArray[np.float64]:
-        size = sizes[index]
-        corners = patch_corners(seed, size, count)
+    def measure(index: int) -> NDArray[np.float64]:  # one level in memory at a time
         return sliced_distances(
-            _descriptors(cached[0], size, corners, flips, batch_size),
-            _descriptors(cached[1], size, corners, np.zeros_like(flips), batch_size),
-            unit_directions(seed, size),
+            _descriptors(reals, sizes[index], seed, mirror, batch_size),
+            _descriptors(fakes, sizes[index], seed, False, batch_size),
+            unit_directions(seed, sizes[index]),
             num_threads=num_threads,
             progress=_part(progress, index, len(sizes)),
         )
 
-    distances = {size: SCALE * measure(index) for index, size in enumerate(sizes)}
-    values, stderr = _summary(distances)
-    protocol = _protocol(sizes, mirror)
+    values, stderr = _summary({size: SCALE * measure(i) for i, size in enumerate(sizes)})
     wall_sec = round(time.perf_counter() - started, 3)
+    protocol = _protocol(sizes, mirror)
+    count = reals.num_images
     return MetricResult("swd", SWD_VERSION, count, seed, values, stderr, protocol, wall_sec)
 
 
@@ -171,6 +164,8 @@ def _comparable_sizes(real: ImageSet, fake: ImageSet) -> tuple[int, ...]:
             f"There are {real.num_images} reals and {fake.num_images} fakes; SWD needs equally "
             f"many, so ask for at most {min(real.num_images, fake.num_images)} images."
         )
+    if not real.num_images:
+        raise ValueError("SWD needs at least 1 image in each set, but both are empty.")
     _, height, width = real.shape
     if height != width:
         raise ValueError(f"SWD needs square images, not {width}x{height}.")
@@ -178,13 +173,14 @@ def _comparable_sizes(real: ImageSet, fake: ImageSet) -> tuple[int, ...]:
 
 
 def _descriptors(
-    images: ImageSet,
-    size: int,
-    corners: NDArray[np.int64],
-    flips: NDArray[np.bool_],
-    batch_size: int | None,
+    images: ImageSet, size: int, seed: int, mirror: bool, batch_size: int | None
 ) -> Descriptors:
-    """The normalised patches of one level, (num_images x 128, 147), image after image."""
+    """The normalised patches of one level, (num_images x 128, 147), image after image.
+
+    A channel without any variation is centred and left unscaled.
+    """
+    corners = patch_corners(seed, size, images.num_images)
+    flips = _stream(seed, _FLIPS).integers(0, 2, images.num_images).astype(bool) & mirror
     patches = np.empty((images.num_images, PATCHES_PER_IMAGE, 3 * PATCH**2), np.float32)
     start = 0
     for batch in images.batches(batch_size or _fitting_batch(images)):

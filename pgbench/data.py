@@ -22,7 +22,9 @@ _SAMPLER = 1  # purpose of the random stream
 class StoreInfo(Frozen):
     """What `dataset.json` says; `fingerprint` is the SHA-256 of the pixels of each level."""
 
-    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+    model_config = ConfigDict(
+        validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
+    )
 
     schema_version: Literal[1] = Field(1, alias="schema")
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -67,7 +69,9 @@ class Sampler:
     Position p of the order is a pure function of p, so `nimg` alone resumes it.
     """
 
-    def __init__(self, store: ImageStore, *, num_images: int | None, mirror: bool, seed: int) -> None:
+    def __init__(
+        self, store: ImageStore, *, num_images: int | None, mirror: bool, seed: int
+    ) -> None:
         self.store = store
         self.num_images = store.info.num_images if num_images is None else num_images
         if self.num_images > store.info.num_images:
@@ -112,7 +116,9 @@ def _read_info(path: Path) -> StoreInfo:
     try:
         return StoreInfo.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({_first_line(error)}); prepare the store again") from error
+        raise ValueError(
+            f"{path} is damaged ({_first_line(error)}); prepare the store again"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

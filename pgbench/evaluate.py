@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pgbench.checkpoint import load_snapshot
 from pgbench.config import RunConfig, replace
-from pgbench.data import ImageStore, Images
+from pgbench.data import Images, ImageStore
 from pgbench.environment import last_data
 from pgbench.metrics.images import ImageSet, open_images
 from pgbench.metrics.msssim import msssim

@@ -17,7 +17,13 @@ class _Scaled(nn.Module):
     """A weight with He's constant: in the initial values, or at run time (equalized)."""
 
     def __init__(
-        self, shape: tuple[int, ...], *, fan_in: int, gain: float, equalized: bool, rng: torch.Generator
+        self,
+        shape: tuple[int, ...],
+        *,
+        fan_in: int,
+        gain: float,
+        equalized: bool,
+        rng: torch.Generator,
     ) -> None:
         super().__init__()
         he_constant = gain / math.sqrt(fan_in)
@@ -63,12 +69,16 @@ class LatentConv(_Scaled):
     """
 
     def __init__(
-        self, latent_size: int, maps: int, *, equalized: bool, rng: torch.Generator, bias: bool = True
+        self,
+        latent_size: int,
+        maps: int,
+        *,
+        equalized: bool,
+        rng: torch.Generator,
+        bias: bool = True,
     ) -> None:
         shape = (latent_size, maps, 4, 4)
-        super().__init__(
-            shape, fan_in=latent_size * 16, gain=SQRT2, equalized=equalized, rng=rng
-        )
+        super().__init__(shape, fan_in=latent_size * 16, gain=SQRT2, equalized=equalized, rng=rng)
         self.bias = nn.Parameter(torch.zeros(maps)) if bias else None
 
     def forward(self, z: Tensor) -> Tensor:
@@ -133,7 +143,9 @@ def append_stddev(x: Tensor, group: int | None = None) -> Tensor:
         )
     grouped = x.reshape(size, count // size, maps, height, width)
     deviation = (grouped.var(dim=0, correction=0) + 1e-8).sqrt().mean(dim=(1, 2, 3))
-    return torch.cat([x, deviation.repeat(size)[:, None, None, None].expand(-1, 1, height, width)], 1)
+    return torch.cat(
+        [x, deviation.repeat(size)[:, None, None, None].expand(-1, 1, height, width)], 1
+    )
 
 
 class MinibatchDiscrimination(nn.Module):

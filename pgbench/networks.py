@@ -186,6 +186,4 @@ class Discriminator(nn.Module):
 
     def _block(self, level: int, rng: torch.Generator) -> nn.ModuleList:
         maps = [num_maps(self.config, i) for i in (level - 1, level - 1, level - 2)]
-        return nn.ModuleList(
-            _DiscriminatorLayer(a, b, self.config, rng) for a, b in pairwise(maps)
-        )
+        return nn.ModuleList(_DiscriminatorLayer(a, b, self.config, rng) for a, b in pairwise(maps))

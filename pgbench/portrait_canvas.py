@@ -19,6 +19,10 @@ Array = NDArray[Any]  # float32 throughout
 EYE_LINE = -0.08  # image units (-1 top, 1 bottom): 46% of the height
 FIELD = 128  # samples a side of fields that vary slowly; they are interpolated to the canvas
 _KNOTS = 1024
+_CUBIC = {  # weights of four neighbours as polynomials of the place between the middle two
+    True: np.array([[1, -3, 3, -1], [4, 0, -6, 3], [1, 3, 3, -3], [0, 0, 0, 1]]) / 6,
+    False: np.array([[0, -1, 2, -1], [2, 0, -5, 3], [0, 1, 4, -3], [0, 0, -1, 1]]) / 2,
+}
 
 
 class Patch(NamedTuple):
@@ -29,10 +33,6 @@ class Patch(NamedTuple):
     rgb: Array
     rows: slice
     columns: slice
-
-    def cut(self, field: Array) -> Array:
-        """The part of a canvas-sized field that lies under this patch."""
-        return field[..., self.rows, self.columns]
 
     def paint(self, colour: Array, coverage: Array | float) -> None:
         """Lay `colour` over the patch."""
@@ -52,10 +52,11 @@ class Canvas:
         self.size = size
         self.pitch = 2.0 / size / factors.scale  # between samples, in face units
         self.turn = 0.34 * factors.yaw  # sine of the head's turn: features in front move by it
-        self.rgb: Array = np.empty((3, size, size), np.float32)
+        self.rgb: Array = np.zeros((3, size, size), np.float32)
         self._cos = math.cos(factors.roll) / factors.scale
         self._sin = math.sin(factors.roll) / factors.scale
         self._scale = factors.scale
+        self._axis: Array = (np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1
         self._origin = (factors.shift_x, EYE_LINE + factors.shift_y)
 
     def patch(
@@ -66,10 +67,9 @@ class Canvas:
         corners = [(u + shift, v) for u in (left, right) for v in (top, bottom)]
         across, down = zip(*(self._to_image(u, v) for u, v in corners), strict=True)
         columns, rows = self._span(across), self._span(down)
-        x = self._positions(columns) - self._origin[0]
-        y = self._positions(rows)[:, None] - self._origin[1]
-        u = (self._cos * x - shift).astype(np.float32) + (self._sin * y).astype(np.float32)
-        v = (self._cos * y).astype(np.float32) - (self._sin * x).astype(np.float32)
+        x = self._axis[columns] - self._origin[0]
+        y = self._axis[rows, None] - self._origin[1]
+        u, v = (self._cos * x - shift) + self._sin * y, self._cos * y - self._sin * x
         return Patch(u, v, self.rgb[:, rows, columns], rows, columns)
 
     def whole(self) -> Patch:
@@ -84,9 +84,6 @@ class Canvas:
         first = math.floor((min(ends) + 1) / 2 * self.size)
         last = math.ceil((max(ends) + 1) / 2 * self.size)
         return slice(max(0, min(first, self.size)), max(0, min(last, self.size)))
-
-    def _positions(self, span: slice) -> Array:
-        return (np.arange(span.start, span.stop, dtype=np.float32) + 0.5) * (2 / self.size) - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +125,7 @@ def mix(first: Array, second: Array, share: float | Array) -> Array:
 
 def cover(distance: Array, softness: float) -> Array:
     """Coverage in [0, 1] of a shape from its signed distance, inside positive."""
-    t = np.clip(distance * (1 / softness) + 0.5, 0, 1)
+    t = np.minimum(np.maximum(distance * (1 / softness) + 0.5, 0), 1)
     return np.asarray(t * t * (3 - 2 * t))
 
 
@@ -159,7 +156,7 @@ class Profile:
         place = (v - self._top) * (1 / self._step)
         knot = np.clip(place, 0, len(self._widths) - 1).astype(np.int32)
         inwards = self._widths[knot] - np.abs(u)
-        return np.minimum(inwards * self._cosines[knot], inwards * self._beyond[knot])
+        return np.asarray(np.minimum(inwards * self._cosines[knot], inwards * self._beyond[knot]))
 
 
 def knots(top: float, bottom: float) -> Array:
@@ -176,52 +173,61 @@ def arc(t: Array, power: float) -> Array:
 def clouds(rng: np.random.Generator, cells: int, size: int) -> Array:
     """Smooth noise of about unit variance, (size, size), with `cells` random values a side."""
     values = rng.standard_normal((cells, cells), dtype=np.float32) * 2
-    weights = _interpolation(cells, size, smooth=True)
-    return np.asarray(weights @ values @ weights.T)
+    return _spread(values, _taps(cells, size, smooth=True), slice(None), slice(None))
 
 
-def enlarge(field: Array, size: int) -> Array:
-    """Interpolate (..., n, n) to (..., size, size) through every value."""
-    weights = _interpolation(field.shape[-1], size)
-    return np.asarray(weights @ field @ weights.T)
+def clouds_under(patch: Patch, rng: np.random.Generator, cells: int, size: int) -> Array:
+    """The part of `clouds` that lies under a patch."""
+    values = rng.standard_normal((cells, cells), dtype=np.float32) * 2
+    return _spread(values, _taps(cells, size, smooth=True), patch.rows, patch.columns)
+
+
+def enlarge(field: Array, size: int, rows: slice, columns: slice) -> Array:
+    """Interpolate (3, n, n) to (3, size, size) through every value, and cut a part out."""
+    if field.shape[-1] == size:
+        return field[:, rows, columns]
+    return _spread(field, _taps(field.shape[-1], size, smooth=False), rows, columns)
+
+
+def _spread(field: Array, taps: tuple[Array, Array], rows: slice, columns: slice) -> Array:
+    """Weighted sums of four neighbours along both axes; no matrix library, so no thread count."""
+    index, weight = taps
+    wide = _blend(field, index[:, columns], weight[:, columns], axis=-1)
+    return _blend(wide, index[:, rows], weight[:, rows, None], axis=-2)
+
+
+def _blend(field: Array, index: Array, weight: Array, *, axis: int) -> Array:
+    total = field.take(index[0], axis) * weight[0]
+    for places, share in zip(index[1:], weight[1:], strict=True):
+        part = field.take(places, axis)
+        part *= share
+        total += part
+    return np.asarray(total)
 
 
 @functools.lru_cache(maxsize=64)
-def _interpolation(cells: int, size: int, *, smooth: bool = False) -> Array:
-    """Cubic weights, (size, cells), Catmull-Rom or the smoother B-spline; the ends repeat."""
+def _taps(cells: int, size: int, *, smooth: bool) -> tuple[Array, Array]:
+    """Places and cubic weights, (4, size): B-spline or Catmull-Rom; the ends repeat."""
     place = (np.arange(size) + 0.5) * cells / size - 0.5
     first = np.floor(place).astype(np.int64)
-    t = place - first
-    taps = (
-        (
-            (1 - t) ** 3 / 6,
-            (3 * t**3 - 6 * t**2 + 4) / 6,
-            (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6,
-            t**3 / 6,
-        )
-        if smooth
-        else (
-            (-(t**3) + 2 * t**2 - t) / 2,
-            (3 * t**3 - 5 * t**2 + 2) / 2,
-            (-3 * t**3 + 4 * t**2 + t) / 2,
-            (t**3 - t**2) / 2,
-        )
-    )
-    weights = np.zeros((size, cells))
-    for offset, tap in enumerate(taps, start=-1):
-        np.add.at(weights, (np.arange(size), np.clip(first + offset, 0, cells - 1)), tap)
-    return weights.astype(np.float32)
+    index = np.clip(first + np.arange(-1, 3)[:, None], 0, cells - 1)
+    powers = np.stack([np.ones(size), t := place - first, t**2, t**3])
+    return index, (_CUBIC[smooth] @ powers).astype(np.float32)
 
 
 def strand_table(rng: np.random.Generator, cells: int) -> Array:
     """Smooth periodic noise on [0, 1), about unit variance, (4096,): the pattern across strands."""
-    values = rng.standard_normal(cells)
+    values = rng.standard_normal(cells, dtype=np.float32)
+    cell, share = _strand_places(cells)
+    return np.asarray(values[cell] + (values[(cell + 1) % cells] - values[cell]) * share)
+
+
+@functools.lru_cache(maxsize=16)
+def _strand_places(cells: int) -> tuple[Array, Array]:
+    """For each of the table's 4096 places its cell and how far it lies towards the next."""
     place = np.arange(4096) * (cells / 4096)
-    cell = place.astype(np.int64)
-    t = place - cell
-    t = t * t * (3 - 2 * t)
-    table = values[cell] * (1 - t) + values[(cell + 1) % cells] * t
-    return np.asarray(table, dtype=np.float32)
+    t = place % 1
+    return place.astype(np.int64), (t * t * (3 - 2 * t)).astype(np.float32)
 
 
 def look_up(table: Array, place: Array) -> Array:

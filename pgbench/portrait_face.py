@@ -11,7 +11,7 @@ from pgbench.portrait_canvas import (
     Profile,
     arc,
     bell,
-    clouds,
+    clouds_under,
     colour_of,
     cover,
     ellipse,
@@ -62,85 +62,94 @@ def lit(albedo: Array, light: Light, normal: tuple[Array, Array, Array]) -> Arra
     return np.asarray(albedo * (light.ambient * above + light.key * diffuse))
 
 
-def _humps(f: Factors) -> list[tuple[float, float, float, float, float, float]]:
-    """Relief on the egg of the head: u, v, width, height, amount, depth; u > 0 stands for both."""
-    nose, smile, brow = f.nose_bridge, max(f.smile, 0.0), f.ruggedness
+def _humps(f: Factors) -> list[tuple[float, ...]]:
+    """Relief on the egg of the head: u, v, width, height, depth, amount; u > 0 is both sides."""
+    nose, smile = f.nose_bridge, max(f.smile, 0.0)
     tip, wing = 0.245 * f.nose_length, 0.062 * f.nose_width
     return [
-        (0.0, 0.1, 0.042 * f.nose_width, 0.15, 0.05 * nose, 0.08),
-        (0.0, tip, 0.058 * f.nose_width, 0.058, 0.05 * nose, 0.2),
-        (wing, tip + 0.012, 0.03, 0.034, 0.02, 0.14),
-        (0.19, 0.0, 0.1, 0.065, -0.042, 0.0),
-        (f.eye_spacing, 0.0, 0.07, 0.045, 0.022, 0.0),
-        (0.17, -0.125, 0.14, 0.04, 0.008 + 0.012 * brow, 0.04),
-        (0.0, -0.35, 0.3, 0.12, 0.02, 0.0),
-        (0.27, 0.17, 0.11, 0.09, 0.026 + 0.012 * smile, 0.0),
-        (0.2, 0.3, 0.1, 0.08, 0.018 * f.cheeks + 0.02 * smile, 0.0),
-        (0.3, 0.36, 0.09, 0.14, -0.02 * (1 - f.cheeks), 0.0),
-        (0.0, 0.36, 0.016, 0.035, -0.006, 0.12),
-        (0.0, 0.45, 0.16, 0.08, 0.016, 0.05),
-        (0.0, 0.545, 0.1, 0.025, -0.016, 0.05),
-        (0.0, 0.625, 0.1, 0.055, 0.026, 0.04),
+        (0.0, 0.1, 0.042 * f.nose_width, 0.15, 0.08, 0.05 * nose),
+        (0.0, tip, 0.058 * f.nose_width, 0.058, 0.2, 0.05 * nose),
+        (wing, tip + 0.012, 0.03, 0.034, 0.14, 0.02),
+        (0.19, 0.0, 0.1, 0.065, 0.0, -0.042),
+        (f.eye_spacing, 0.0, 0.07, 0.045, 0.0, 0.022),
+        (0.17, -0.125, 0.14, 0.04, 0.04, 0.008 + 0.012 * f.ruggedness),
+        (0.0, -0.35, 0.3, 0.12, 0.0, 0.02),
+        (0.27, 0.17, 0.11, 0.09, 0.0, 0.026 + 0.012 * smile),
+        (0.2, 0.3, 0.1, 0.08, 0.0, 0.018 * f.cheeks + 0.02 * smile),
+        (0.3, 0.36, 0.09, 0.14, 0.0, -0.02 * (1 - f.cheeks)),
+        (0.0, 0.36, 0.016, 0.035, 0.12, -0.006),
+        (0.0, 0.45, 0.16, 0.08, 0.05, 0.016),
+        (0.0, 0.545, 0.1, 0.025, 0.05, -0.016),
+        (0.0, 0.625, 0.1, 0.055, 0.04, 0.026),
     ]
 
 
-def _normals(canvas: Canvas, f: Factors, patch: Patch) -> tuple[Array, Array, Array]:
+def _stains(f: Factors) -> list[tuple[float, ...]]:
+    """Colour: u, v, width, height, depth, blood, hollow; u > 0 is both sides."""
+    blush = 0.1 + 0.1 * f.makeup + 0.05 * (f.skin_warmth < 0)
+    pale = 1 - 0.6 * f.skin_tone
+    return [
+        (0.25, 0.22, 0.12, 0.1, 0.05, blush * pale, 0.0),
+        (0.0, 0.24, 0.07, 0.05, 0.15, 0.08 * pale, 0.0),
+        (0.0, 0.62, 0.1, 0.06, 0.05, 0.05 * pale, 0.0),
+        (0.12, 0.015, 0.045, 0.05, 0.0, 0.0, 0.22),
+        (0.2, 0.065, 0.09, 0.03, 0.0, 0.0, 0.09 + 0.16 * f.age),
+        (0.2, -0.07, 0.1, 0.03, 0.0, 0.0, 0.14 + 0.14 * f.makeup),
+        (0.0, 0.315, 0.06, 0.02, 0.1, 0.0, 0.14),
+        (0.0, 0.54, 0.08, 0.022, 0.05, 0.0, 0.22),
+        (0.42, 0.35, 0.09, 0.3, 0.0, 0.0, 0.17),
+    ]
+
+
+def _bells(patch: Patch, rows: list[tuple[float, ...]], turn: float) -> tuple[Array, ...]:
+    """Of each row, on both sides: slopes along u and v of a bell, the bell, the row's last two."""
+    table = np.array(rows, np.float32)
+    mirrored = table[table[:, 0] > 0] * np.where(np.arange(table.shape[1]) == 0, -1, 1)
+    table = np.concatenate((table, mirrored.astype(np.float32)))[:, :, None, None]
+    du = patch.u * (1 / table[:, 2]) - (table[:, 0] + table[:, 4] * turn) / table[:, 2]
+    dv = patch.v * (1 / table[:, 3]) - table[:, 1] / table[:, 3]
+    bells = du * du
+    bells += dv * dv
+    np.exp(np.negative(bells, out=bells), out=bells)
+    return du * (-2 / table[:, 2]), dv * (-2 / table[:, 3]), bells, table[:, -2], table[:, -1]
+
+
+def _normals(patch: Patch, f: Factors, turn: float) -> tuple[Array, Array, Array]:
     """Unit normals (u, v, out) of the face over a patch."""
-    u = patch.u - HEAD_DEPTH * canvas.turn
-    across = (u - 0.25 * canvas.turn) / (0.5 * f.face_width)
+    across = (patch.u - (HEAD_DEPTH + 0.25) * turn) / (0.5 * f.face_width)
     down = (patch.v + 0.02) / 0.9
     out = np.sqrt(np.maximum(1 - across**2 - down**2, 0.1))
-    slope_u, slope_v = -across / out, -down / out
-    for place, v, width, height, amount, depth in _humps(f):
-        for side in (-1, 1) if place else (1,):
-            du, dv = patch.u - side * place - depth * canvas.turn, patch.v - v
-            hump = bell(du, dv, width, height) * (2 * amount)
-            slope_u -= hump * du / width**2
-            slope_v -= hump * dv / height**2
+    along_u, along_v, bells, _, amount = _bells(patch, _humps(f), turn)
+    bells *= amount
+    slope_u = np.einsum("nij,nij->ij", bells, along_u) - across / out
+    slope_v = np.einsum("nij,nij->ij", bells, along_v) - down / out
     length = 1 / np.sqrt(slope_u**2 + slope_v**2 + 1)
     return -slope_u * length, -slope_v * length, length
 
 
-def _stains(f: Factors) -> list[tuple[float, float, float, float, float, Array]]:
-    """Blood and hollows: u, v, width, height, amount, what it takes away; u > 0 is both sides."""
-    blush = 0.1 + 0.1 * f.makeup + 0.05 * (f.skin_warmth < 0)
-    pale = 1 - 0.6 * f.skin_tone
-    return [
-        (0.25, 0.22, 0.12, 0.1, blush * pale, _FLUSH),
-        (0.0, 0.24, 0.07, 0.05, 0.08 * pale, _FLUSH),
-        (0.0, 0.62, 0.1, 0.06, 0.05 * pale, _FLUSH),
-        (0.12, 0.015, 0.045, 0.05, 0.2, DUSK),
-        (0.2, 0.065, 0.09, 0.03, 0.08 + 0.14 * f.age, DUSK),
-        (0.2, -0.07, 0.1, 0.03, 0.12 + 0.12 * f.makeup, DUSK),
-        (0.0, 0.315, 0.06, 0.02, 0.13, DUSK),
-        (0.0, 0.54, 0.08, 0.022, 0.2, DUSK),
-        (0.42, 0.35, 0.09, 0.3, 0.16, DUSK),
-    ]
-
-
-def skin_field(canvas: Canvas, f: Factors, light: Light) -> Array:
-    """The lit face as if it filled the picture: (3, size, size)."""
-    coarse = Canvas(f, min(canvas.size, FIELD))
-    patch = coarse.whole()
-    normal = _normals(coarse, f, patch)
-    albedo = np.repeat(skin_colour(f), patch.u.size, axis=1).reshape(3, *patch.u.shape)
-    for place, v, width, height, amount, takes in _stains(f):
-        for side in (-1, 1) if place else (1,):
-            stain = bell(patch.u - side * place - 0.05 * coarse.turn, patch.v - v, width, height)
-            albedo *= 1 - amount * takes * stain
-    mottle = clouds(np.random.default_rng(f.texture), 40, coarse.size)
-    field = lit(albedo * (1 + 0.018 * mottle), light, normal)
+def _skin(patch: Patch, f: Factors, light: Light, turn: float, mottle: Array) -> Array:
+    """The lit face over a patch, as if it went on beyond its outline: (3, height, width)."""
+    normal = _normals(patch, f, turn)
+    _, _, bells, blood, hollow = _bells(patch, _stains(f), turn)
+    taken = np.einsum("nij,nab->ij", bells, blood) * _FLUSH
+    taken += np.einsum("nij,nab->ij", bells, hollow) * DUSK
+    colour = lit(skin_colour(f) * np.exp(0.018 * mottle - taken), light, normal)
     x, y, z = light.direction
-    glint = normal[0] * x * 0.55 + normal[1] * y * 0.55 + normal[2] * (0.55 * z + 0.5)
-    field += light.key * (0.10 * np.maximum(glint, 0) ** 26)
-    return enlarge(field, canvas.size) if coarse.size < canvas.size else field
+    glint = normal[0] * (0.55 * x) + normal[1] * (0.55 * y) + normal[2] * (0.55 * z + 0.5)
+    return np.asarray(colour + light.key * (0.1 * np.maximum(glint, 0) ** 26))
 
 
 def paint_head(canvas: Canvas, f: Factors, light: Light) -> None:
-    """Skin from crown to chin, with the shadow that the nose casts."""
-    patch = canvas.patch(-0.6, -0.85, 0.6, 0.82, HEAD_DEPTH)
+    """Skin from crown to chin; its relief is worked out on a coarser grid and interpolated."""
+    box = (-0.6, -CROWN - 0.1, 0.6, 0.82, HEAD_DEPTH)
+    patch, coarse = canvas.patch(*box), Canvas(f, min(canvas.size, FIELD))
+    under = coarse.patch(*box)
+    mottle = clouds_under(under, np.random.default_rng(f.texture), 40, coarse.size)
+    face = under._replace(u=under.u + HEAD_DEPTH * canvas.turn)
+    under.rgb[:] = _skin(face, f, light, canvas.turn, mottle)
+    skin = enlarge(coarse.rgb, canvas.size, patch.rows, patch.columns)
     inside = head_profile(f).distance(patch.u, patch.v)
-    patch.paint(patch.cut(skin_field(canvas, f, light)), cover(inside, 1.5 * canvas.pitch + 0.006))
+    patch.paint(skin, cover(inside, 1.5 * canvas.pitch + 0.006))
 
 
 def paint_neck(canvas: Canvas, f: Factors, light: Light) -> None:
@@ -184,7 +193,7 @@ def paint_nose(canvas: Canvas, f: Factors, light: Light) -> None:
     """Nostrils, the creases of the wings and the shadow cast away from the lamp."""
     v0 = 0.283 * f.nose_length
     patch = canvas.patch(-0.2, 0.05, 0.2, 0.42, 0.14)
-    x, y, _ = light.direction
+    x = light.direction[0]
     cast = bell(patch.u + 0.12 * x, patch.v - v0 + 0.05, 0.05, 0.08)
     patch.shade(1 - 0.42 * abs(x) * cast * np.clip(-np.sign(x) * patch.u * 24, 0, 1) * DUSK)
     u = np.abs(patch.u)
@@ -220,7 +229,7 @@ def paint_lines(canvas: Canvas, f: Factors) -> None:
 def _paint_freckles(canvas: Canvas, f: Factors) -> None:
     """Small brown dots over nose and cheeks."""
     rng = np.random.default_rng(f.texture + 2)
-    number = int(24 + 60 * f.freckles)
+    number = int(16 + 34 * f.freckles)
     places = np.column_stack((rng.normal(0, 0.19, number), rng.normal(0.16, 0.07, number)))
     for (u, v), size in zip(
         places.tolist(), rng.uniform(0.005, 0.01, number).tolist(), strict=True

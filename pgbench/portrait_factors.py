@@ -80,7 +80,7 @@ class Factors:
     nose_bridge: float  # about 1: how far it stands out
     mouth_width: float  # about 1
     lip_fullness: float  # about 1
-    smile: float  # -0.3 to 1
+    smile: float  # -0.15 to 1
     mouth_open: float  # fraction; teeth show above 0.1
 
     hair_volume: float  # fraction
@@ -206,7 +206,7 @@ def _colours(draws: _Draws, age: float, skin_tone: float) -> dict[str, Any]:
         "background": draws.level(BACKGROUNDS),
         "background_hue": draws.between(0, 1),
         "background_hue_step": draws.around(0, 0.12),
-        "background_saturation": draws.between(0.08, 0.55),
+        "background_saturation": draws.between(0.06, 0.48),
         "background_value": draws.between(0.18, 0.9),
         "clothes_hue": draws.between(0, 1),
         "clothes_saturation": draws.between(0.03, 0.62),
@@ -238,7 +238,7 @@ def _face(draws: _Draws, ruggedness: float) -> dict[str, Any]:
 
 def _expression(draws: _Draws) -> dict[str, Any]:
     """Smiles open the mouth and narrow the eyes."""
-    smile = draws.between(-0.3, 1)
+    smile = draws.between(-0.15, 1)
     return {
         "smile": smile,
         "mouth_open": max(0.0, draws.around(0.8 * smile - 0.25, 0.3)),

@@ -11,7 +11,7 @@ from pgbench.portrait_canvas import (
     Patch,
     Profile,
     arc,
-    clouds,
+    clouds_under,
     cover,
     ellipse,
     hex_colour,
@@ -114,9 +114,9 @@ def _pattern(canvas: Canvas, f: Factors, patch: Patch, kind: str) -> Array:
     """Light and dark of the strands, about unit variance; the finest fade on coarse canvases."""
     rng = np.random.default_rng(f.texture + 4)
     u, v = patch.u, patch.v
-    cells = patch.cut(clouds(rng, 30, canvas.size))
+    cells = clouds_under(patch, rng, 30, canvas.size)
     if kind in ("curls", "fuzz"):
-        fine = patch.cut(clouds(rng, 62, canvas.size))
+        fine = clouds_under(patch, rng, 62, canvas.size)
         return 0.35 * fine if kind == "fuzz" else 1.2 - 0.9 * np.abs(cells) - 0.8 * np.abs(fine)
     if kind == "brushed":
         lean = -0.55 if f.hair_parting > 0 else 0.55
@@ -175,9 +175,10 @@ def paint_front_hair(canvas: Canvas, f: Factors, light: Light) -> None:
     patch = canvas.patch(-0.85, -1.15, 0.85, cut.end + 0.17)
     u, v = patch.u - HEAD_DEPTH * canvas.turn, patch.v
     pattern = _pattern(canvas, f, patch, cut.pattern)
-    rough = _roughness(cut) * pattern
+    rough = _roughness(cut) * np.clip(pattern, -1.4, 1.4)
     outer = _outline(f, cut).distance(u, v) + rough
-    opening = _opening(f, cut).distance(u - 0.1 * canvas.turn, v - _sweep(f, u)) + 1.4 * rough
+    tufts = 1.4 * rough if cut.curtain else rough * np.clip(-10 * v - 1, 0, 1.4)
+    opening = _opening(f, cut).distance(u - 0.1 * canvas.turn, v - _sweep(f, u)) + tufts
     shadow = np.exp(np.minimum(-opening, 0) / 0.045) * cover(ellipse(u, v, 0.43, CROWN), 0.03)
     patch.shade(1 - 0.4 * shadow)
     thin = cut.pattern == "fuzz"
@@ -189,7 +190,7 @@ def paint_front_hair(canvas: Canvas, f: Factors, light: Light) -> None:
 
 def _roughness(cut: Cut) -> float:
     """How far single strands reach over the edge."""
-    return {"curls": 0.02, "brushed": 0.011, "fuzz": 0.008}.get(cut.pattern, 0.005)
+    return {"curls": 0.017, "brushed": 0.011, "fuzz": 0.008}.get(cut.pattern, 0.005)
 
 
 def _sweep(f: Factors, u: Array) -> Array:

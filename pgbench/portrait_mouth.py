@@ -8,7 +8,7 @@ from pgbench.portrait_canvas import (
     Light,
     Patch,
     bell,
-    clouds,
+    clouds_under,
     colour_of,
     cover,
     ellipse,
@@ -28,7 +28,7 @@ def paint_mouth(canvas: Canvas, f: Factors, light: Light) -> None:
     rest = np.maximum(1 - t * t, 0)
     gap = 0.085 * max(f.mouth_open - 0.1, 0.0)
     middle = patch.v - 0.445 * (0.4 + 0.6 * f.face_length) - 0.05 * f.smile * (0.45 - t * t)
-    middle = middle - 0.006 * np.exp(-((t / 0.2) ** 2)) + 0.3 * gap
+    middle = middle - 0.004 * np.exp(-((t / 0.2) ** 2)) + 0.3 * gap
     bow = 1 - 0.28 * np.exp(-((t / 0.13) ** 2)) + 0.1 * np.exp(-(((np.abs(t) - 0.28) / 0.2) ** 2))
     top = -0.042 * f.lip_fullness * (1 - 0.25 * max(f.smile, 0)) * rest**0.8 * bow
     bottom = gap * rest + 0.054 * f.lip_fullness * (1 - 0.2 * max(f.smile, 0)) * rest**0.7
@@ -87,9 +87,9 @@ def paint_facial_hair(canvas: Canvas, f: Factors, colour: Array) -> None:
     patch = canvas.patch(-0.55, 0.02, 0.55, 0.86, 0.0)
     u, v = np.abs(patch.u - 0.08 * canvas.turn), patch.v - 0.445 * (0.4 + 0.6 * f.face_length)
     rng = np.random.default_rng(f.texture + 3)
-    cells = clouds(rng, 60, canvas.size)[patch.rows, patch.columns]
+    cells = clouds_under(patch, rng, 60, canvas.size)
     hairs = look_up(strand_table(rng, 160), patch.u * (0.9 - 0.5 * v) + 0.004 * cells)
-    lips = ellipse(u, v - 0.008, 0.165 * f.mouth_width * (1 + 0.13 * f.smile), 0.062)
+    lips = ellipse(u, v - 0.008, 0.165 * f.mouth_width * (1 + 0.13 * f.smile), 0.052)
     moustache = (
         0.036
         - np.abs(v + 0.068 - 0.55 * np.maximum(u - 0.05, 0) ** 1.3)
@@ -109,6 +109,6 @@ def paint_facial_hair(canvas: Canvas, f: Factors, colour: Array) -> None:
     face = head_profile(f, full).distance(patch.u - HEAD_DEPTH * canvas.turn, patch.v)
     shape = np.minimum(np.minimum(shape + 0.008 * cells, face), -lips)
     soft, dense = (0.07, 0.4) if f.facial_hair == "stubble" else (0.045, 0.9)
-    coverage = cover(shape - 0.01, soft) * np.clip(dense + 0.14 * hairs, 0, 0.96)
-    shaded = colour * (1 + 0.22 * hairs) * (1.05 - 0.5 * np.clip(v, 0, 0.5))
+    coverage = cover(shape - 0.01, soft) * np.clip(dense + 0.07 * hairs, 0, 0.96)
+    shaded = colour * (1 + 0.17 * hairs) * (1.05 - 0.5 * np.clip(v, 0, 0.5))
     patch.paint(np.maximum(shaded, 0), coverage)

@@ -11,6 +11,7 @@ from pgbench.portrait_canvas import (
     Profile,
     bell,
     clouds,
+    clouds_under,
     colour_of,
     cover,
     ellipse,
@@ -31,7 +32,7 @@ def paint_background(canvas: Canvas, f: Factors) -> None:
     field = field * (1 + 0.012 * clouds(np.random.default_rng(f.texture + 5), 48, small))
     edge = 1 - 0.13 * (axis**2 + axis[:, None] ** 2)
     field = np.clip(field * (f.exposure * edge), 0, 1).astype(np.float32)
-    canvas.rgb[:] = enlarge(field, canvas.size) if small < canvas.size else field
+    canvas.rgb[:] = enlarge(field, canvas.size, slice(None), slice(None))
 
 
 def _tints(f: Factors) -> tuple[Array, Array]:
@@ -83,12 +84,12 @@ def _foliage(f: Factors, x: Array, y: Array) -> Array:
 def _room(f: Factors, x: Array, y: Array) -> Array:
     dark, bright = _tints(f)
     rng = np.random.default_rng(f.texture + 6)
-    field = mix(0.8 * dark, bright, np.clip(0.5 - 0.5 * f.light_side * x, 0, 1)) + 0 * y
+    field = mix(0.8 * dark, bright, np.clip(0.5 - 0.5 * f.light_side * x, 0, 1))
     for centre, width, top, tone in rng.uniform(size=(4, 4)).tolist():
         panel = cover(0.12 + 0.3 * width - np.abs(x - 2.4 * centre + 1.2), 0.09)
         panel = panel * cover(y + 1.4 * top, 0.09) * cover(1.2 - y, 0.1)
         field = mix(field, mix(0.3 * dark, 1.1 * bright, tone), 0.7 * panel)
-    return field
+    return np.asarray(field)
 
 
 def _horizon(f: Factors, x: Array, y: Array) -> Array:
@@ -138,7 +139,7 @@ def paint_clothes(canvas: Canvas, f: Factors, light: Light) -> None:
     }[f.neckline]
     inside = np.minimum(shape + 0.012, neck)
     rng = np.random.default_rng(f.texture + 7)
-    folds = patch.cut(clouds(rng, 10, canvas.size))
+    folds = clouds_under(patch, rng, 10, canvas.size)
     round_ = np.clip(u / 1.1, -0.9, 0.9)
     facing = 0.55 + 0.45 * (
         round_ * light.direction[0] + np.sqrt(1 - round_**2) * light.direction[2]

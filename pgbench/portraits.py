@@ -1,4 +1,4 @@
-"""Built-in data set `portraits`: painted faces, aligned on the eyes, of which every factor is known.
+"""Built-in data set `portraits`: painted faces, aligned on the eyes, with every factor known.
 
 It stands where CelebA stands in table 1. `factors` chooses what a face is, `draw` paints it:
 the same seed and index are the same face at every resolution. Pixels repeat exactly on one

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pgbench.atomic import sync_folder, write_text_atomically
-from pgbench.data import ImageStore, Images, StoreInfo, to_json
+from pgbench.data import Images, ImageStore, StoreInfo, to_json
 
 SHARD = 256  # images of one task, and the least worth starting processes for
 

@@ -352,7 +352,7 @@ def _frame(rows: list[dict[str, object]], columns: list[str], problems: list[str
     import pandas as pd  # slow to import, and training never needs it
 
     dtypes = {name: "float64" for name in FLOATS} | {name: "int64" for name in INTEGERS}
-    frame = pd.DataFrame(rows, columns=columns)
+    frame = pd.DataFrame(rows, columns=columns, dtype="object")  # keeps None
     frame = frame.astype({name: dtypes.get(name, "object") for name in columns})
     frame.attrs["problems"] = problems
     return frame

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from platformdirs import user_cache_path
 
 from pgbench import portraits, scenes
-from pgbench.data import ImageStore, Images
+from pgbench.data import Images, ImageStore
 from pgbench.prepare import StoreDraft, build_store
 
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}

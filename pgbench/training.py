@@ -161,9 +161,7 @@ class Trainer:
         loss = d_loss(self._score(point), reals, fakes, mix=mix, config=self.config.loss)
         self._update("D", self.D, loss.total)
         self.nimg += point.minibatch
-        self.means.add(
-            real_score=loss.real_score, fake_score=loss.fake_score, penalty=loss.penalty
-        )
+        self.means.add(real_score=loss.real_score, fake_score=loss.fake_score, penalty=loss.penalty)
         if self.config.loss.kind == "lsgan":
             self.noise.update(loss.total.item())
 

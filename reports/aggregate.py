@@ -25,7 +25,9 @@ def aggregate(results: pd.DataFrame) -> pd.DataFrame:
     """
     problems: list[str] = []
     done = results[results["run_status"] == "done"]
+    done = done.assign(kimg=done["kimg"].round(1))  # a snapshot's name rounds its clock
     last = done[done["kimg"] == done.groupby("run_id")["kimg"].transform("max")]
+    last = last.drop_duplicates(["run_id", "metric", "key", "metric_version"], keep="last")
     values = _measured(_newest(last, problems), problems)
     values = _one_variant(values, problems)
     lines = [
@@ -70,8 +72,8 @@ def _newest(results: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
     old = results[results["metric_version"] < newest]
     for (metric, version), values in old.groupby(["metric", "metric_version"]):
         problems.append(
-            f"{len(values)} values of {metric} come from version {version} of the metric and were "
-            f"set aside, {newest[values.index[0]]} being the newest here: evaluate again "
+            f"{len(values)} values of {metric} are of the metric's version {version} and were set "
+            f"aside, as {newest[values.index[0]]} is the newest here; evaluate again: "
             f"{', '.join(values['run_id'].unique())}."
         )
     return results[results["metric_version"] == newest]

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pandas as pd
+
 from pgbench.reports import table1
 from pgbench.reports.aggregate import aggregate
 from pgbench.reports.markdown import escape, table
-
 from pgbench.results import load_results, load_runs, write_text_atomically
 
 FIRST_RUN = "pgbench run ablation --row g"

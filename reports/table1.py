@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
+
 from pgbench.reports.aggregate import aggregate, row_status
 from pgbench.reports.markdown import escape, file_stem, table
 
@@ -159,14 +160,14 @@ def _lines(published: pd.DataFrame, ours: pd.DataFrame, states: dict[str, str]) 
 
 def _most_images(metrics: Iterable[str], kind: str) -> str | None:
     """Of swd2k, swd16k, ... the one with the most images."""
-    named = (re.fullmatch(rf"{kind}(\d+)(k?)", metric) for metric in set(metrics))
+    named = (re.fullmatch(rf"{kind}(\d{{1,9}})(k?)", metric) for metric in set(metrics))
     counts = {match[0]: int(match[1]) * (1000 if match[2] else 1) for match in named if match}
     return max(counts, key=lambda name: (counts[name], name), default=None)
 
 
 def _key_order(key: str) -> tuple[int, int, str]:
     """Levels from fine to coarse, then avg, then msssim."""
-    level = int(key) if key.isdecimal() else 0
+    level = int(key) if re.fullmatch(r"\d{1,9}", key) else 0
     return (0 if level else 2 if key == "msssim" else 1, -level, key)
 
 

@@ -1,9 +1,10 @@
 """The run folder and its records: never half-written, never mixed, readable whatever happened."""
 
 import json
-import multiprocessing
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -153,30 +154,53 @@ class TestOpen:
             RunFolder.open(tmp_path, RUN_ID, CONFIG)
         assert list(tmp_path.iterdir()) == []
 
+    def test_a_process_that_is_faster_wins(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rename = Path.rename
+
+        def another_first(self: Path, target: Path) -> None:
+            monkeypatch.setattr(Path, "rename", rename)
+            RunFolder.open(target.parent, target.name, CONFIG)
+            rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", another_first)
+        assert RunFolder.open(tmp_path, RUN_ID, CONFIG).config() == CONFIG
+        assert [path.name for path in tmp_path.iterdir()] == [RUN_ID]
+
     def test_at_refuses_what_is_no_run(self, tmp_path: Path, run: RunFolder) -> None:
         assert RunFolder.at(run.path).run_id == RUN_ID
         with pytest.raises(ValueError, match="is no run folder"):
             RunFolder.at(tmp_path)
 
 
+@contextmanager
+def held_by_another(run: RunFolder) -> Iterator["subprocess.Popen[bytes]"]:
+    """Another process that holds the lock until its standard input ends."""
+    program = (
+        "import sys; from pathlib import Path; from pgbench.results import RunFolder\n"
+        f"with RunFolder.at(Path({str(run.path)!r})).lock():\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        yield process
+
+
 class TestLock:
     def test_second_process_is_refused_with_the_first_ones_number(self, run: RunFolder) -> None:
-        program = (
-            "import sys; from pathlib import Path; from pgbench.results import RunFolder\n"
-            f"with RunFolder.at(Path({str(run.path)!r})).lock(): print('held', flush=True); input()"
-        )
-        with subprocess.Popen(
-            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as first:
-            assert first.stdin is not None
-            assert first.stdout is not None
-            assert first.stdout.readline() == b"held\n"
+        with held_by_another(run) as first:
             for _ in range(2):
-                with pytest.raises(ValueError, match=rf"another process \(pid {first.pid} on "):
-                    run.lock().__enter__()
-            first.stdin.close()
+                with (
+                    pytest.raises(ValueError, match=rf"another process \(pid {first.pid} on "),
+                    run.lock(),
+                ):
+                    pass
         with run.lock():
-            pass
+            assert (run.path / ".lock-owner").exists()
 
     def test_is_free_again_after_an_error(self, run: RunFolder) -> None:
         with pytest.raises(KeyError), run.lock():
@@ -185,20 +209,11 @@ class TestLock:
             pass
 
     def test_is_free_again_after_a_kill(self, run: RunFolder) -> None:
-        context = multiprocessing.get_context("spawn")
-        process = context.Process(target=hold_for_ever, args=(run.path,))
-        process.start()
-        while not (run.path / ".lock-owner").exists():
-            process.join(0.01)
-        process.kill()
-        process.join()
-        with run.lock():
-            pass
-
-
-def hold_for_ever(path: Path) -> None:
-    with RunFolder.at(path).lock():
-        multiprocessing.Event().wait()
+        with held_by_another(run) as other:
+            other.kill()
+            other.wait()
+            with run.lock():
+                pass
 
 
 class TestLines:

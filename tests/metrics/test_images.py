@@ -6,6 +6,7 @@ import pickle
 import struct
 import zipfile
 import zlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -127,7 +128,7 @@ def test_another_dataset_json_next_to_images_does_not_matter(tmp_path):
 def test_rebatching_keeps_every_image_in_order(sizes, size):
     edges = np.cumsum([0, *sizes])
     images = np.arange(edges[-1] * 3).reshape(-1, 3, 1, 1).astype(np.uint8)
-    stream = (images[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True))
+    stream = (images[a:b] for a, b in pairwise(edges))
     found = list(rebatch(stream, size))
     assert all(len(batch) == size for batch in found[:-1])
     assert all(0 < len(batch) <= size for batch in found)
@@ -168,7 +169,9 @@ def test_transparency_is_composited_over_white(tmp_path):
 
 
 def test_a_jpeg_is_close_to_what_was_saved(tmp_path):
-    found = one_image(tmp_path, encoded(Image.new("RGB", (16, 16), (90, 120, 200)), ".jpg"), "0.jpg")
+    found = one_image(
+        tmp_path, encoded(Image.new("RGB", (16, 16), (90, 120, 200)), ".jpg"), "0.jpg"
+    )
     assert np.abs(found.astype(int) - np.array([90, 120, 200])[:, None, None]).max() <= 3
 
 
@@ -249,7 +252,7 @@ def test_sets_without_images_are_refused(tmp_path):
 
 
 def test_paths_that_are_no_image_set_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="There is no image set at .*missing"):
+    with pytest.raises(ValueError, match=r"There is no image set at .*missing"):
         open_images(tmp_path / "missing")
     (tmp_path / "x.tar").write_bytes(b"")
     with pytest.raises(ValueError, match=r"x\.tar is no image set"):
@@ -296,7 +299,7 @@ def test_an_npz_must_say_which_array_it_means(tmp_path, monkeypatch):
         open_images(path)
     np.savez(path, PIXELS)
     monkeypatch.setattr("pgbench.metrics.images._MAX_NPZ_BYTES", 1000)
-    with pytest.raises(ValueError, match="save a .npy instead"):
+    with pytest.raises(ValueError, match=r"save a \.npy instead"):
         open_images(path)
 
 

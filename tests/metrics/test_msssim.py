@@ -169,5 +169,3 @@ def test_streams_are_checked_too(counts, options, message):
 def test_floats_are_refused():
     with pytest.raises(ValueError, match="not float64"):
         msssim(np.zeros((2, 3, 16, 16)))
-
-

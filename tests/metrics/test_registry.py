@@ -32,7 +32,9 @@ def test_other_names_are_refused(name):
 
 
 def test_the_json_object_is_the_contract():
-    result = MetricResult("swd", 1, 8, 0, {"16": 1.5, "avg": 1.5}, {"16": 0.1, "avg": None}, {}, 0.2)
+    result = MetricResult(
+        "swd", 1, 8, 0, {"16": 1.5, "avg": 1.5}, {"16": 0.1, "avg": None}, {}, 0.2
+    )
     assert json.loads(json.dumps(result.to_json())) == {
         "schema": 1,
         "metric": "swd",

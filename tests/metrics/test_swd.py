@@ -213,6 +213,7 @@ def test_progress_rises_to_1():
     [
         ((4, 32, 32), (3, 32, 32), {}, "4 reals and 3 fakes.*at most 3"),
         ((4, 32, 32), (4, 16, 16), {}, "images of one size"),
+        ((0, 32, 32), (0, 32, 32), {}, "at least 1 image"),
         ((4, 32, 16), (4, 32, 16), {}, "square images, not 16x32"),
         ((4, 48, 48), (4, 48, 48), {}, "power of two from 16 as resolution, not 48"),
         ((4, 32, 32), (4, 32, 32), {"num_images": 5}, "5 images were asked for.*holds 4"),

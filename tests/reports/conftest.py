@@ -20,7 +20,7 @@ def results(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_run(results: Path) -> MakeRun:
-    """Write one run; `values` maps (metric, key) to a value at the last clock."""
+    """Write one run; `values` maps (metric, key) to a value, `record` changes its fields."""
 
     def make(
         row: str,
@@ -34,7 +34,7 @@ def make_run(results: Path) -> MakeRun:
         resolution: int = 64,
         lr: float = 1e-3,
         run_id: str | None = None,
-        **changes: object,
+        record: dict[str, object] | None = None,
     ) -> RunFolder:
         data = {"name": dataset, "resolution": resolution, "mirror": True, "num_images": None}
         config = {"artefact": "table1", "row": row, "profile": profile, "seed": seed, "data": data}
@@ -54,7 +54,7 @@ def make_run(results: Path) -> MakeRun:
                 **{"stderr": None, "num_images": 2048, "metric_version": 1, "protocol": {}},
                 **{"wall_sec": 1.5, "status": "ok", "error": None},
             }
-            run.append_record(Record.model_validate(fields | changes))
+            run.append_record(Record.model_validate(fields | (record or {})))
         return run
 
     return make

@@ -1,0 +1,138 @@
+"""Means over seeds: what counts, what is set aside, and how sure a mean is."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pgbench.reports.aggregate import COLUMNS, aggregate, interval, row_status
+from pgbench.results import RunFolder, load_results, load_runs
+
+AVG = ("swd2k", "avg")
+MakeRun = Callable[..., RunFolder]
+
+
+def test_mean_and_interval_over_three_seeds(make_run: MakeRun, results: Path) -> None:
+    for seed, value in enumerate((8.0, 9.0, 13.0)):
+        make_run("g", {AVG: value}, seed=seed)
+    (line,) = aggregate(load_results(results)).to_dict("records")
+    assert list(line) == COLUMNS
+    assert (line["n_seeds"], line["kimg"], line["mean"]) == (3, 90.0, 10.0)
+    assert line["std"] == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
+    # Student's t for 2 degrees of freedom has a closed form: t = (2p - 1) sqrt(2 / (4p (1 - p))).
+    t = 0.95 * math.sqrt(2 / (4 * 0.975 * 0.025))
+    half = t * math.sqrt(7) / math.sqrt(3)
+    assert (line["low"], line["high"]) == pytest.approx((10 - half, 10 + half))
+
+
+def test_interval_of_two_is_the_cauchy_quantile() -> None:
+    # One degree of freedom: t = tan(pi (p - 1/2)); values 1 and 3 have std sqrt(2).
+    half = math.tan(math.pi * 0.475)
+    assert interval(pd.Series([1.0, 3.0])) == pytest.approx((2 - half, 2 + half))
+
+
+def test_one_seed_has_no_interval(make_run: MakeRun, results: Path) -> None:
+    make_run("g", {AVG: 8.0})
+    (line,) = aggregate(load_results(results)).to_dict("records")
+    assert line["mean"] == 8.0
+    assert all(math.isnan(line[name]) for name in ("std", "low", "high"))
+
+
+@pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
+def test_only_finished_runs_count(make_run: MakeRun, results: Path, status: str) -> None:
+    make_run("g", {AVG: 8.0})
+    make_run("g", {AVG: 800.0}, seed=1, status=status)
+    (line,) = aggregate(load_results(results)).to_dict("records")
+    assert (line["mean"], line["n_seeds"]) == (8.0, 1)
+
+
+def test_only_the_last_clock_counts(make_run: MakeRun, results: Path) -> None:
+    make_run("g", {AVG: 50.0}, kimg=30.0)
+    make_run("g", {AVG: 8.0, ("swd2k", "16"): 9.0})
+    lines = aggregate(load_results(results))
+    assert lines["mean"].tolist() == [9.0, 8.0]
+
+
+def test_a_clock_and_its_rounded_name_are_one(make_run: MakeRun, results: Path) -> None:
+    run = make_run("g", {AVG: 8.0, ("msssim1k", "msssim"): 0.3}, kimg=90.048)
+    (first, _), _ = run.records()
+    run.append_record(first.model_copy(update={"kimg": 90.0, "value": 9.0}))
+    lines = aggregate(load_results(results))
+    assert lines["mean"].tolist() == [0.3, 9.0]
+    assert lines["n_seeds"].tolist() == [1, 1]
+
+
+def test_profiles_data_sets_and_resolutions_never_mix(make_run: MakeRun, results: Path) -> None:
+    make_run("g", {AVG: 1.0}, run_id="a")
+    make_run("g", {AVG: 2.0}, run_id="b", profile="smoke")
+    make_run("g", {AVG: 3.0}, run_id="c", dataset="scenes")
+    make_run("g", {AVG: 4.0}, run_id="d", resolution=128)
+    lines = aggregate(load_results(results))
+    assert sorted(lines["mean"]) == [1.0, 2.0, 3.0, 4.0]
+    assert set(lines["n_seeds"]) == {1}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"lr": 1e-4}, {"record": {"dataset_fingerprint": "f1"}}, {"kimg": 60.0}]
+)
+def test_the_variant_with_most_seeds_is_shown(
+    make_run: MakeRun, results: Path, changes: dict[str, object]
+) -> None:
+    make_run("g", {AVG: 1.0}, seed=0)
+    make_run("g", {AVG: 3.0}, seed=1)
+    make_run("g", {AVG: 800.0}, seed=2, run_id="odd", **changes)
+    lines = aggregate(load_results(results))
+    assert lines["mean"].tolist() == [2.0]
+    (problem,) = lines.attrs["problems"]
+    assert problem.startswith("Run odd was set aside: its configuration, data or clock is not")
+
+
+def test_other_metric_versions_are_set_aside_and_listed(make_run: MakeRun, results: Path) -> None:
+    make_run("a", {AVG: 1.0}, run_id="old")
+    make_run("b", {AVG: 2.0}, run_id="new", record={"metric_version": 2})
+    lines = aggregate(load_results(results))
+    assert lines["mean"].tolist() == [2.0]
+    assert lines.attrs["problems"] == [
+        "1 values of swd2k are of the metric's version 1 and were set aside, as 2 is the newest "
+        "here; evaluate again: old."
+    ]
+
+
+@pytest.mark.parametrize(("status", "verb"), [("failed", "failed"), ("skipped", "was skipped")])
+@pytest.mark.parametrize(("error", "reason"), [("no reals", "no reals"), (None, "no reason given")])
+def test_values_that_are_missing_are_told(
+    make_run: MakeRun, results: Path, status: str, verb: str, error: str | None, reason: str
+) -> None:
+    missing = {"value": None, "status": status, "error": error}
+    make_run("g", {AVG: 0.0}, run_id="r", record=missing)
+    lines = aggregate(load_results(results))
+    assert lines.empty
+    assert lines.attrs["problems"] == [f"swd2k {verb} for run r at 90 kimg: {reason}."]
+
+
+def test_status_in_words(make_run: MakeRun, results: Path) -> None:
+    make_run("a")
+    make_run("b", status="failed")
+    make_run("c", status="running", kimg=12.5)
+    make_run("d", status="interrupted", kimg=45)
+    make_run("d", status="running", kimg=30, seed=1)
+    make_run("e", seed=0)
+    make_run("e", seed=1)
+    make_run("e", seed=2, status="failed")
+    words = {name[-1]: status for name, status in row_status(load_runs(results)).items()}
+    assert words == {
+        "a": "done",
+        "b": "failed",
+        "c": "unfinished (12.5 of 90 kimg)",
+        "d": "unfinished (45 of 90 kimg)",
+        "e": "2 done, 1 failed",
+    }
+
+
+def test_nothing_makes_nothing(results: Path) -> None:
+    lines = aggregate(load_results(results))
+    assert list(lines.columns) == COLUMNS
+    assert lines.empty
+    assert row_status(load_runs(results)) == {}
