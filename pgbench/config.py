@@ -18,7 +18,10 @@ def _power_of_two(resolution: int) -> int:
 
 Resolution = Annotated[int, AfterValidator(_power_of_two)]
 Count = Annotated[int, Field(gt=0)]
-Kimg = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Frozen(BaseModel):
@@ -67,34 +70,34 @@ class LossConfig(Frozen):
     """WGAN-GP with target gradient norm gamma and drift, or LSGAN with its noise."""
 
     kind: Literal["wgan-gp", "lsgan"] = "wgan-gp"
-    gp_lambda: float = Field(10.0, ge=0)
-    gamma: float = Field(1.0, gt=0)
-    eps_drift: float = Field(1e-3, ge=0)
+    gp_lambda: NotNegative = 10.0
+    gamma: Positive = 1.0
+    eps_drift: NotNegative = 1e-3
 
 
 class OptimiserConfig(Frozen):
     """Adam for both networks; `ema` is the decay of G_ema per G step."""
 
-    lr: float = Field(1e-3, gt=0)
-    beta1: float = Field(0.0, ge=0, lt=1)
-    beta2: float = Field(0.99, ge=0, lt=1)
-    eps: float = Field(1e-8, gt=0)
+    lr: Positive = 1e-3
+    beta1: Fraction = 0.0
+    beta2: Fraction = 0.99
+    eps: Positive = 1e-8
     n_critic: Count = 1
     shared_step: bool = False  # G and D in one step from one shared batch of fakes
-    ema: float = Field(0.999, ge=0, lt=1)
-    rampup_kimg: float = Field(0.0, ge=0)
+    ema: Fraction = 0.999
+    rampup_kimg: NotNegative = 0.0
 
 
 class ScheduleConfig(Frozen):
     """The clock: phases of `train_kimg` then `fade_kimg` per resolution, if growing."""
 
     growing: bool = True
-    train_kimg: Kimg = 800.0
-    fade_kimg: Kimg = 800.0
-    total_kimg: Kimg = 19_000.0
+    train_kimg: Positive = 800.0
+    fade_kimg: Positive = 800.0
+    total_kimg: Positive = 19_000.0
     minibatch: Count = 16
     minibatch_at: tuple[tuple[Resolution, Count], ...] = ()  # exceptions, by resolution
-    tick_kimg: Kimg = 20.0
+    tick_kimg: Positive = 20.0
     snapshot_ticks: Count = 10
 
 
@@ -111,7 +114,7 @@ class RunConfig(Frozen):
     artefact: str
     row: str
     profile: str
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: Seed = 0
     data: DataConfig
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig

@@ -110,8 +110,8 @@ def _flip(images: Images, flips: NDArray[np.bool_]) -> Images:
 def _read_info(path: Path) -> StoreInfo:
     if not path.is_file():
         raise ValueError(
-            f"{path.parent} is no image store (it has no dataset.json); make one from pictures with: "
-            f"pgbench data prepare folder --from {path.parent} --out NEW_FOLDER"
+            f"{path.parent} is no image store (it has no dataset.json); make one from pictures "
+            f"with: pgbench data prepare folder --from {path.parent} --out NEW_FOLDER"
         )
     try:
         return StoreInfo.model_validate_json(path.read_text(encoding="utf-8"))

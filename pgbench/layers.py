@@ -82,7 +82,7 @@ class LatentConv(_Scaled):
         self.bias = nn.Parameter(torch.zeros(maps)) if bias else None
 
     def forward(self, z: Tensor) -> Tensor:
-        x = (z @ self.scaled().flatten(1)).unflatten(1, self.weight.shape[1:])
+        x = (z @ self.scaled().flatten(1)).reshape(-1, *self.weight.shape[1:])
         return x if self.bias is None else x + self.bias[:, None, None]
 
 
@@ -171,14 +171,15 @@ class MinibatchDiscrimination(nn.Module):
         """Set log-scale and bias from features (N, features) of reals."""
         itself = torch.eye(len(x), device=x.device)[:, :, None]
         nearest = (self._distances(x) + 1e6 * itself).amin(dim=1).mean(dim=0)
-        self.log_scale -= torch.log(0.5 * nearest)[:, None]
+        self.log_scale.sub_(torch.log(0.5 * nearest)[:, None])
         self.bias.copy_(-self._closeness(self._distances(x)).mean(dim=0))
 
     def _distances(self, x: Tensor) -> Tensor:
         """L1 distances (N, N, kernels) between the projections of the samples."""
         weight = self.weight * (self.log_scale.exp() / self.weight.square().sum(0).sqrt())
         projected = torch.tensordot(x, weight, dims=1)
-        return (projected[:, None] - projected[None]).abs().sum(dim=3)
+        distances: Tensor = (projected[:, None] - projected[None]).abs().sum(dim=3)
+        return distances
 
     @staticmethod
     def _closeness(distances: Tensor) -> Tensor:

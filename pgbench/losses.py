@@ -54,7 +54,8 @@ def gradient_penalty(
     mixed = torch.lerp(real, fake, mix[:, None, None, None]).requires_grad_()
     (gradient,) = torch.autograd.grad(score(mixed).sum(), mixed, create_graph=True)
     norm = gradient.flatten(1).norm(dim=1)
-    return (norm - gamma).square().mean() / gamma**2
+    penalty: Tensor = (norm - gamma).square().mean() / gamma**2
+    return penalty
 
 
 def lsgan_d_loss(score: Score, real: Tensor, fake: Tensor) -> DLoss:

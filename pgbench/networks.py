@@ -28,7 +28,7 @@ from pgbench.layers import (
 
 def num_maps(config: GeneratorConfig | DiscriminatorConfig, i: int) -> int:
     """nf(i) = min(fmap_base / 2**i, fmap_max); a resolution of 2**(i+1) has nf(i) maps."""
-    return max(1, min(config.fmap_base // 2**i, config.fmap_max))
+    return int(max(1, min(config.fmap_base // 2**i, config.fmap_max)))
 
 
 def _levels(resolution: int) -> range:
@@ -127,6 +127,15 @@ class _DiscriminatorLayer(nn.Module):
         return F.leaky_relu(x if self.norm is None else self.norm(x), 0.2)
 
 
+class _DiscriminatorBlock(nn.ModuleList):
+    """The layers of one resolution, then the 2x2 mean."""
+
+    def forward(self, x: Tensor, noise: InputNoise | None) -> Tensor:
+        for layer in self:
+            x = layer(x, noise)
+        return downscale(x)
+
+
 class Discriminator(nn.Module):
     """Images NCHW at the resolution of floor(lod) -> scores (N,).
 
@@ -169,9 +178,7 @@ class Discriminator(nn.Module):
         fraction = lod % 1.0
         image, x = x, F.leaky_relu(self.from_rgb[first](x), 0.2)
         for i in range(first, 0, -1):
-            for layer in self.blocks[i - 1]:
-                x = layer(x, noise)
-            x = downscale(x)
+            x = self.blocks[i - 1](x, noise)
             if fraction and i == first:
                 lower = F.leaky_relu(self.from_rgb[first - 1](downscale(image)), 0.2)
                 x = torch.lerp(x, lower, fraction)
@@ -184,6 +191,8 @@ class Discriminator(nn.Module):
         maps = num_maps(self.config, level - 1)
         return Conv(3, maps, kernel=1, equalized=self.config.equalized_lr, rng=rng)
 
-    def _block(self, level: int, rng: torch.Generator) -> nn.ModuleList:
+    def _block(self, level: int, rng: torch.Generator) -> _DiscriminatorBlock:
         maps = [num_maps(self.config, i) for i in (level - 1, level - 1, level - 2)]
-        return nn.ModuleList(_DiscriminatorLayer(a, b, self.config, rng) for a, b in pairwise(maps))
+        return _DiscriminatorBlock(
+            _DiscriminatorLayer(a, b, self.config, rng) for a, b in pairwise(maps)
+        )

@@ -138,7 +138,7 @@ def _fingerprint(path: Path) -> str:
     images = np.load(path, mmap_mode="r", allow_pickle=False)
     digest = hashlib.sha256(repr(images.shape).encode())
     for start in range(0, len(images), SHARD):
-        digest.update(np.ascontiguousarray(images[start : start + SHARD]))
+        digest.update(images[start : start + SHARD].tobytes())
     return digest.hexdigest()
 
 
