@@ -171,8 +171,12 @@ class Trainer:
         fakes = self._fakes(point) if fakes is None else fakes
         self._update("G", self.G, g_loss(self._score(point)(fakes), self.config.loss))
         self.D.requires_grad_(True)
-        decay = self.config.optimiser.ema
-        torch._foreach_lerp_(list(self.G_ema.parameters()), list(self.G.parameters()), 1 - decay)
+        self._average()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        weight = 1 - self.config.optimiser.ema
+        torch._foreach_lerp_(list(self.G_ema.parameters()), list(self.G.parameters()), weight)
 
     def _update(self, name: str, network: nn.Module, loss: Tensor) -> None:
         adam = self.optimisers[name]

@@ -1,7 +1,8 @@
 """Profiles: how large an artefact is made, from a minute on a laptop to the published settings.
 
-A profile changes resolution, maps, length and how often is measured; never what distinguishes
-the rows of an artefact.
+A profile changes resolution, maps, lengths in kimg and how often is measured; never what
+distinguishes the rows of an artefact. The horizon of G_ema is such a length: at the paper's decay
+of 0.999 per 16 images, a run of 72 kimg would end with its initial weights still in the average.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ class Scale:
     fmap_max: int
     phase_kimg: float  # train_kimg and fade_kimg
     total_kimg: float
+    ema_power: float  # shortens the horizon of G_ema, 16 kimg in the paper, for short runs
     converged_fmap_base: int  # of row h, our choice
     converged_kimg: float  # of row h, our choice
     tick_kimg: float

@@ -105,6 +105,7 @@ SCALES = {
         fmap_max=32,
         phase_kimg=0.32,
         total_kimg=1.92,
+        ema_power=50,
         converged_fmap_base=128,
         converged_kimg=2.56,
         tick_kimg=0.32,
@@ -119,6 +120,7 @@ SCALES = {
         fmap_max=128,
         phase_kimg=6,
         total_kimg=72,
+        ema_power=10,
         converged_fmap_base=512,
         converged_kimg=90,
         tick_kimg=2,
@@ -133,6 +135,7 @@ SCALES = {
         fmap_max=256,
         phase_kimg=100,
         total_kimg=1500,
+        ema_power=1,
         converged_fmap_base=2048,
         converged_kimg=2400,
         tick_kimg=10,
@@ -147,6 +150,7 @@ SCALES = {
         fmap_max=512,
         phase_kimg=800,
         total_kimg=10_000,
+        ema_power=1,
         converged_fmap_base=8192,
         converged_kimg=19_000,
         tick_kimg=20,
@@ -169,7 +173,11 @@ def row_config(
     phase_kimg: float | None = None,
 ) -> RunConfig:
     """The configuration of one row at the scale of a profile; `phase_kimg` overrides 800/800."""
-    config = replace(ROWS[row], **SCALES[profile].changes(converged=row == "h"))
+    scale = SCALES[profile]
+    config = replace(ROWS[row], **scale.changes(converged=row == "h"))
+    ema = config.optimiser.ema**scale.ema_power
     data = {"name": dataset, "mirror": mirror, "num_images": num_images}
     phases = {"train_kimg": phase_kimg, "fade_kimg": phase_kimg} if phase_kimg else {}
-    return replace(config, profile=profile, seed=seed, data=data, schedule=phases)
+    return replace(
+        config, profile=profile, seed=seed, data=data, optimiser={"ema": ema}, schedule=phases
+    )

@@ -1,0 +1,50 @@
+"""Developer's entry: `nox -s tests`, `lint`, `types`, `bench`, `reproduce`."""
+
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+PACKAGES = ("pgbench", "metrics", "reproductions", "reports")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests; arguments go to pytest, such as `-- -m "not slow"`."""
+    session.install("-e", ".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting with ruff."""
+    session.install("ruff>=0.11")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy strict, against a fresh wheel: an editable install hides packages."""
+    session.install("--force-reinstall", "--no-deps", ".")
+    session.install(".", "mypy>=1.15", "pandas-stubs")
+    session.run("mypy", *PACKAGES)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Print the ratios of every script in benchmarks/."""
+    session.install("-e", ".")
+    for script in sorted(Path("benchmarks").glob("*.py")):
+        session.run("python", script)
+
+
+@nox.session
+def reproduce(session: nox.Session) -> None:
+    """Run table 1 on the built-in data and report; resumes. `-- --profile smoke` is quick."""
+    session.install("-e", ".")
+    for data in ("portraits", "scenes"):
+        session.run(
+            *("pgbench", "run", "ablation", "--row", "all", "--data", data), *session.posargs
+        )
