@@ -8,17 +8,19 @@ import hashlib
 import io
 import json
 import logging
+import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from pgbench.atomic import sync_folder, write_atomically
 from pgbench.config import Frozen, GeneratorConfig
 from pgbench.networks import Generator
+from pgbench.schedule import START_RESOLUTION
 
 log = logging.getLogger(__name__)
 _DIGEST_BYTES = 32
@@ -29,7 +31,13 @@ class SnapshotInfo(Frozen):
 
     generator: GeneratorConfig
     nimg: int
-    lod: float
+    lod: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _lod_is_of_the_generator(self) -> Self:
+        if self.generator.resolution / 2**self.lod < START_RESOLUTION:
+            raise ValueError(f"lod {self.lod} is beyond {START_RESOLUTION}x{START_RESOLUTION}")
+        return self
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -71,8 +79,11 @@ def _read_state(path: Path) -> dict[str, Any] | None:
     payload, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if hashlib.sha256(payload).digest() != digest:
         return None
-    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    return state
+    try:
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, LookupError):
+        return None  # sealed, but by another program: whatever it would run was refused
+    return state if isinstance(state, dict) else None
 
 
 def save_snapshot(path: Path, generator: Generator, *, nimg: int, lod: float) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import NoReturn
 
 import click
 
@@ -28,12 +29,15 @@ for command in (run, evaluate, generate, metrics, data, report):
 def main() -> None:
     """Run the command line: errors are one sentence on stderr and exit code 2."""
     try:
-        cli.main(prog_name="pgbench", standalone_mode=False)
+        with cli.make_context("pgbench", sys.argv[1:]) as context:
+            cli.invoke(context)  # not cli.main, which ends with 1 when the reader has gone
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(2)
+    except click.ClickException as error:
+        _fail(error.format_message())
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
@@ -43,8 +47,13 @@ def main() -> None:
     except (ValueError, OSError) as error:
         if os.environ.get("PGBENCH_TRACEBACK"):
             raise
-        click.echo(f"Error: {_sentence(error)}", err=True)
-        sys.exit(2)
+        _fail(_sentence(error))
+
+
+def _fail(message: str) -> NoReturn:
+    """Say it on one line, whatever the message held."""
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    sys.exit(2)
 
 
 def _sentence(error: ValueError | OSError) -> str:

@@ -1,6 +1,7 @@
 """`pgbench run`: train and evaluate configurations of the paper."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,9 @@ import click
 if TYPE_CHECKING:
     from pgbench.config import RunConfig
     from pgbench.results import RunStatus
+
+MAX_SEED = 2**31 - 1
+_MANY = 10**7  # nobody asks for as many seeds in earnest
 
 
 @click.group()
@@ -21,7 +25,7 @@ def run() -> None:
 @click.option("--row", required=True, help="a|b|c|d|e*|e|f|g|h|all; e-star is the same as e*.")
 @click.option("--data", default="portraits", show_default=True, help="portraits, scenes or DIR.")
 @click.option("--profile", default="desktop", show_default=True, help="How large: see the docs.")
-@click.option("--seed", type=int, help="One seed, by default 0.")
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), help="One seed, by default 0.")
 @click.option("--seeds", help="Several seeds, such as 0-3 or 0,2,5.")
 @click.option("--phase-kimg", type=click.FloatRange(min=0, min_open=True), help="Train and fade.")
 @click.option(
@@ -71,12 +75,16 @@ def parse_seeds(text: str) -> list[int]:
     """`0-3` or `0,2,5` or both as a list; ValueError when it is neither."""
     found: list[int] = []
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part.strip(), re.ASCII)
+        if match is None:
             raise ValueError(f"seeds {text!r} is no list of seeds; write 0-3 or 0,2,5")
-        found.extend(range(int(first), int(last if dash else first) + 1))
-    if not found or len(found) > 10**7:
-        raise ValueError(f"seeds {text!r} holds {len(found)} seeds; write 0-3 or 0,2,5")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not first <= last <= MAX_SEED or last - first + len(found) >= _MANY:
+            raise ValueError(
+                f"seeds {part.strip()!r} are no range of at most {_MANY} seeds "
+                f"from 0 to {MAX_SEED}; write 0-3 or 0,2,5"
+            )
+        found.extend(range(first, last + 1))
     return found
 
 

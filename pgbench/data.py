@@ -6,17 +6,18 @@ A store is a folder: one uint8 NCHW `<resolution>.npy` per level, memory-mapped,
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from pgbench.config import Count, Frozen, Resolution
 
 Images = NDArray[np.uint8]  # NCHW, RGB, [0, 255]
 
 _SAMPLER = 1  # purpose of the random stream
+_AGAIN = "remove {} and prepare it again"
 
 
 class StoreInfo(Frozen):
@@ -35,6 +36,12 @@ class StoreInfo(Frozen):
     mirror: bool
     labels: str | None = None
     fingerprint: dict[int, str]
+
+    @model_validator(mode="after")
+    def _has_its_resolution(self) -> Self:
+        if self.resolution not in self.fingerprint:
+            raise ValueError(f"there is no fingerprint of resolution {self.resolution}")
+        return self
 
 
 class ImageStore:
@@ -117,7 +124,7 @@ def _read_info(path: Path) -> StoreInfo:
         return StoreInfo.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{path} is damaged ({_first_line(error)}); prepare the store again"
+            f"{path} is damaged ({_first_line(error)}); {_AGAIN.format(path.parent)}"
         ) from error
 
 
@@ -131,16 +138,16 @@ def _first_line(error: Exception) -> str:
 def _map_level(path: Path, info: StoreInfo, resolution: int) -> Images:
     file = path / f"{resolution}.npy"
     try:
-        images = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} is missing or damaged; prepare the store again") from error
+        images = np.lib.format.open_memmap(file, mode="r")  # never a pickle, never a zip
+    except (OSError, ValueError, OverflowError) as error:
+        raise ValueError(f"{file} is missing or damaged; {_AGAIN.format(path)}") from error
     expected = (info.num_images, 3, resolution, resolution)
     if images.shape != expected or images.dtype != np.uint8:
         raise ValueError(
             f"{file} holds {images.dtype} {images.shape} instead of uint8 {expected}; "
-            "prepare the store again"
+            f"{_AGAIN.format(path)}"
         )
-    return images  # type: ignore[no-any-return]
+    return images
 
 
 def to_json(info: StoreInfo) -> str:

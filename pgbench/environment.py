@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ def describe(device: torch.device) -> dict[str, JsonValue]:
 
 def note_session(path: Path, device: torch.device, *, data: str) -> None:
     """Add this go at a run to its environment.json; `data` is what `--data` named."""
-    sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"] if path.exists() else []
+    sessions = _sessions(path) if path.exists() else []
     started = datetime.now(UTC).isoformat(timespec="seconds")
     sessions.append({"started": started, "data": data} | describe(device))
     write_text_atomically(path, json.dumps({"sessions": sessions}, indent=2) + "\n")
@@ -60,9 +61,16 @@ def note_session(path: Path, device: torch.device, *, data: str) -> None:
 def last_data(path: Path) -> str:
     """What `--data` named at the last go; ValueError when environment.json does not say."""
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["sessions"][-1]["data"])
+        return str(_sessions(path)[-1]["data"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{path} does not say which data the run used; give --data") from error
+
+
+def _sessions(path: Path) -> list[Any]:
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["sessions"])
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged; remove it") from error
 
 
 def peak_memory_mb() -> float:

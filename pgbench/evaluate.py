@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from pgbench.checkpoint import load_snapshot
 from pgbench.config import RunConfig, replace
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str, float], None]  # metric name, fraction done
 
 _METRIC_SEED = 0
+_LAST_KEYS = ("avg", "msssim")  # recorded last: without it a kill tore the metric apart
 
 
 def evaluate_run(
@@ -37,20 +39,45 @@ def evaluate_run(
 ) -> None:
     """Measure every snapshot of a run by `names`, or by what its configuration asks for."""
     folder = RunFolder.at(path)
-    config = RunConfig.model_validate(folder.config())
+    config = _config(folder)
     if names is not None:
         config = replace(config, evaluation={"snapshot": names, "final": ()})
     for name in config.evaluation.snapshot + config.evaluation.final:
         parse(name)
+    if not folder.snapshots_done():
+        raise ValueError(f"{path} has no snapshot yet; let it train further")
     store = open_dataset(
         data or last_data(folder.environment_path),
         resolution=config.data.resolution,
         num_images=config.data.num_images,
     )
-    if not folder.snapshots_done():
-        raise ValueError(f"{path} has no snapshot yet; let it train further")
+    check_store(config, store)
     with folder.lock():
         evaluate_missing(folder, config, store, device=device, on_progress=lambda *_: None)
+
+
+def _config(folder: RunFolder) -> RunConfig:
+    try:
+        return RunConfig.model_validate(folder.config())
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ValueError(
+            f"{folder.config_path} is of another version of pgbench ({where}: "
+            f"{error.errors()[0]['msg']}); evaluate the run with that one"
+        ) from error
+
+
+def check_store(config: RunConfig, store: ImageStore) -> None:
+    """ValueError when a run's metrics could not be measured with `store`."""
+    if store.info.name != config.data.name:
+        raise ValueError(
+            f"{store.path} holds {store.info.name} and the run is of {config.data.name}; "
+            "give --data that one"
+        )
+    store.level(config.data.resolution)
+    for spec in map(parse, config.evaluation.snapshot + config.evaluation.final):
+        if spec.needs_reals:
+            real_images(store, config.data.resolution, spec.num_images)
 
 
 def evaluate_missing(
@@ -84,7 +111,8 @@ def evaluate_snapshot(
     """Record the metrics `names` of one snapshot that have no record of this version yet."""
     kimg = dict((p, k) for k, p in folder.snapshots_done())[path]
     records, _ = folder.records()
-    done = {(r.metric, r.metric_version) for r in records if r.kimg == kimg and r.status == "ok"}
+    here = [r for r in records if r.kimg == kimg and r.status == "ok" and r.key in _LAST_KEYS]
+    done = {(r.metric, r.metric_version) for r in here}
     specs = [spec for spec in map(parse, names) if (spec.name, spec.version) not in done]
     if not specs:
         return
@@ -93,7 +121,7 @@ def evaluate_snapshot(
         result = measure(
             spec, generator, info.lod, config=config, store=store, on_progress=on_progress
         )
-        for record in _records(result, spec, kimg=kimg, config=config, store=store):
+        for record in _records(folder.run_id, kimg, spec, result, config=config, store=store):
             folder.append_record(record)
         log.info("kimg %-8.1f %s", kimg, _summary(spec, result))
 
@@ -131,15 +159,21 @@ def real_images(store: ImageStore, resolution: int, count: int) -> ImageSet:
     """`count` different images of the store in a random order."""
     if count > store.info.num_images:
         raise ValueError(
-            f"{store.path} holds {store.info.num_images} images and the metric needs {count}; "
-            "use a metric of fewer images or a larger data set"
+            f"{store.path} holds {store.info.num_images} images and a metric needs {count}; "
+            "take a smaller profile, a metric of fewer images or a larger data set"
         )
     order = np.random.default_rng(_METRIC_SEED).permutation(store.info.num_images)
     return open_images(store.path, resolution=resolution).select(order[:count])
 
 
 def _records(
-    result: MetricResult, spec: MetricSpec, *, kimg: float, config: RunConfig, store: ImageStore
+    run_id: str,
+    kimg: float,
+    spec: MetricSpec,
+    result: MetricResult,
+    *,
+    config: RunConfig,
+    store: ImageStore,
 ) -> list[Record]:
     schedule = config.schedule
     protocol = result.protocol | {
@@ -149,7 +183,7 @@ def _records(
     }
     return [
         Record(
-            run_id=config.run_id,
+            run_id=run_id,
             artefact=config.artefact,
             row=config.row,
             dataset=store.info.name,

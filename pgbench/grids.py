@@ -18,8 +18,12 @@ def save_sheets(path: Path, *sheets: Images) -> None:
     drawn = [_sheet(images) for images in sheets]
     height = max(sheet.shape[0] for sheet in drawn)
     gap = np.full((height, _GAP, 3), 255, dtype=np.uint8)
-    row = [part for sheet in drawn for part in (sheet, gap)][:-1]
+    row = [part for sheet in drawn for part in (_padded(sheet, height), gap)][:-1]
     _save(path, np.hstack(row))
+
+
+def _padded(sheet: Images, height: int) -> Images:
+    return np.pad(sheet, ((0, height - len(sheet)), (0, 0), (0, 0)), constant_values=255)
 
 
 def save_picture(path: Path, image: Images) -> None:

@@ -3,15 +3,20 @@
 The store is built in a folder beside its place and renamed at the end.
 """
 
+import glob
 import hashlib
 import os
 import shutil
+import signal
+import threading
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -84,8 +89,9 @@ def downscaled(images: Images) -> Iterator[tuple[int, Images]]:
 
 @contextmanager
 def _folder_beside(out: Path) -> Iterator[Path]:
-    building = out.parent / f".{out.name}.partial"
-    shutil.rmtree(building, ignore_errors=True)  # left by a kill; the lock says nobody writes it
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):
+        shutil.rmtree(left, ignore_errors=True)  # by a kill: we hold the lock
+    building = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.partial"  # no late worker knows it
     building.mkdir()
     try:
         yield building
@@ -107,9 +113,38 @@ def _write_all(files: dict[int, Path], draft: StoreDraft, read: ReadImage) -> No
         if len(starts) == 1:
             progress.advance(task, write(0))
             return
-        with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        with _worker_pool() as pool:
             for shard in as_completed([pool.submit(write, start) for start in starts]):
                 progress.advance(task, shard.result())
+
+
+@contextmanager
+def _worker_pool() -> Iterator[ProcessPoolExecutor]:
+    """Processes that drop what is left to do when something goes wrong."""
+    pool = ProcessPoolExecutor(
+        os.cpu_count(), mp_context=get_context("spawn"), initializer=_follow_parent
+    )
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise ValueError(
+            "a process that prepared images was killed, perhaps for want of memory; try again"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _follow_parent() -> None:
+    """Leave Ctrl-C to the parent, and end when it was killed: a worker waits for ever else."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None
+
+    def end_with_it() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
 
 
 def _write_shard(files: dict[int, Path], draft: StoreDraft, read: ReadImage, start: int) -> int:

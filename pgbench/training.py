@@ -110,6 +110,12 @@ class Trainer:
         self.rng.set_state(state["rng"])
         self.noise.average = state["noise"]
 
+    def check_weights(self) -> None:
+        """FloatingPointError when a weight is not finite."""
+        for name, network in self._networks().items():
+            if not all(weight.isfinite().all() for weight in network.parameters()):
+                raise FloatingPointError(f"{name} has weights that are not finite")
+
     def _networks(self) -> dict[str, nn.Module]:
         return {"G": self.G, "D": self.D, "G_ema": self.G_ema}
 
@@ -200,12 +206,12 @@ class _Means:
             self._sums[name] = total + value.detach(), count + 1
 
     def take(self) -> dict[str, float]:
-        """The means since the last call; ArithmeticError when one is not finite."""
+        """The means since the last call; FloatingPointError when one is not finite."""
         means = {name: total.item() / count for name, (total, count) in self._sums.items()}
         self._sums = {}
         for name, mean in means.items():
             if not math.isfinite(mean):
-                raise ArithmeticError(f"{name} is {mean}")
+                raise FloatingPointError(f"{name} is {mean}")
         return means
 
 
@@ -219,8 +225,8 @@ def train(
 ) -> bool:
     """Train to the end of the schedule, going on from the state in `folder`; True when finished.
 
-    A tick saves everything; `should_stop` makes one early. ArithmeticError when the run diverged:
-    the last good state stays.
+    A tick saves everything; `should_stop` makes one early. FloatingPointError when the run
+    diverged: the last good state stays.
     """
     with _Journal(trainer, folder) as journal:
         stop = journal.finished
@@ -250,6 +256,7 @@ class _Journal:
         self.board = SummaryWriter(str(self.folder.path), purge_step=self.trainer.nimg + 1)
         if self.trainer.nimg == 0:
             self._save_grid()
+        self._write_status()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -274,6 +281,25 @@ class _Journal:
         if snapshot:
             self._save_snapshot()
         save_state(self.folder.state_path, self.trainer.state() | {"train_sec": self.train_sec})
+        self._write_status()
+        log.info(_TICK_LINE.format_map(stats))
+        self.started = time.monotonic()  # evaluation and writing are not training
+
+    def _resume(self) -> float:
+        path = self.folder.state_path
+        state = load_state(path)
+        if state is None:
+            self.folder.rewind(0)
+            return 0.0
+        try:
+            self.trainer.load(state)
+            train_sec = float(state["train_sec"])
+        except (LookupError, TypeError, RuntimeError, AttributeError) as error:
+            raise ValueError(f"{path} is no state of this run; remove it") from error
+        self.folder.rewind(self.trainer.nimg / 1000)
+        return train_sec
+
+    def _write_status(self) -> None:
         self.folder.write_status(
             RunStatus(
                 status="running",
@@ -282,22 +308,12 @@ class _Journal:
                 wall_sec=self.train_sec,
             )
         )
-        log.info(_TICK_LINE.format_map(stats))
-        self.started = time.monotonic()  # evaluation and writing are not training
-
-    def _resume(self) -> float:
-        state = load_state(self.folder.state_path)
-        if state is None:
-            self.folder.rewind(0)
-            return 0.0
-        self.trainer.load(state)
-        self.folder.rewind(self.trainer.nimg / 1000)
-        return float(state["train_sec"])
 
     def _stats(self) -> dict[str, float]:
         trainer, seconds = self.trainer, time.monotonic() - self.started
         point = trainer.point()
         means = trainer.means.take()
+        trainer.check_weights()  # the means are of the scores before the last step
         images = trainer.nimg - self.last_nimg
         self.train_sec += seconds
         self.last_nimg = trainer.nimg

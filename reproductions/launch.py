@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from pgbench.config import RunConfig
 from pgbench.data import ImageStore, Sampler
 from pgbench.environment import choose_device, note_session
-from pgbench.evaluate import evaluate_missing
+from pgbench.evaluate import check_store, evaluate_missing
 from pgbench.results import RunFolder, RunStatus
 from pgbench.schedule import TrainingPoint
 from pgbench.sources import open_dataset
@@ -44,9 +44,17 @@ def run(config: RunConfig, *, data: str, out: Path, device: str) -> RunStatus:
         store = open_dataset(
             data, resolution=config.data.resolution, num_images=config.data.num_images
         )
+        check_store(config, store)
+        _sweep(folder)
         status = _Session(config, store, folder, device, data).run()
         _tell(folder, status)
         return status
+
+
+def _sweep(folder: RunFolder) -> None:
+    """Remove what a kill left half-written."""
+    for left in folder.path.rglob(".*.tmp"):
+        left.unlink()
 
 
 class _Session:
@@ -66,9 +74,9 @@ class _Session:
             try:
                 finished = self._train_and_evaluate(bar, should_stop)
                 return self._conclude("done" if finished else "interrupted")
-            except Interrupted:
+            except (Interrupted, KeyboardInterrupt):  # the second Ctrl-C
                 return self._conclude("interrupted")
-            except ArithmeticError as error:
+            except FloatingPointError as error:
                 return self._conclude("failed", f"diverged: {error}")
 
     def _train_and_evaluate(self, bar: "_Bar", should_stop: Callable[[], bool]) -> bool:

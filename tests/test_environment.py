@@ -1,0 +1,114 @@
+"""Seeds, devices and what is noted of a session."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from pgbench.environment import (
+    choose_device,
+    describe,
+    last_data,
+    note_session,
+    peak_memory_mb,
+    seeded,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _global_settings() -> Iterator[None]:
+    """Put back what choosing a device changes for the whole process."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    cudnn = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark
+    yield
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = cudnn
+
+
+def draws(seed: int, purpose: int) -> list[float]:
+    return torch.randn(8, generator=seeded(seed, purpose)).tolist()
+
+
+def test_every_seed_and_purpose_has_a_stream_of_its_own() -> None:
+    assert draws(1, 2) == draws(1, 2)
+    streams = [tuple(draws(seed, purpose)) for seed in range(4) for purpose in range(4)]
+    assert len(set(streams)) == 16
+
+
+def test_streams_do_not_depend_on_global_state() -> None:
+    before = draws(0, 0)
+    torch.manual_seed(5)
+    assert draws(0, 0) == before
+    state = torch.get_rng_state()
+    draws(0, 1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_cpu_is_exact_and_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("auto", "cpu"):
+        assert choose_device(name) == CPU
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.backends.cudnn.allow_tf32
+
+
+def test_cuda_where_there_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="cuda is not available here; take --device cpu or auto"):
+        choose_device("cuda")
+
+
+def test_cuda_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda")
+    assert choose_device("cpu") == CPU
+
+
+def test_the_description_names_versions_and_hardware() -> None:
+    described = describe(CPU)
+    assert json.loads(json.dumps(described)) == described
+    packages = described["packages"]
+    assert isinstance(packages, dict)
+    assert torch.__version__.startswith(str(packages["torch"]))
+    assert described["threads"] == torch.get_num_threads()
+    assert described["device"]
+
+
+def test_every_session_is_noted(tmp_path: Path) -> None:
+    path = tmp_path / "environment.json"
+    for data in ("portraits", "a folder"):
+        note_session(path, CPU, data=data)
+    sessions = json.loads(path.read_text())["sessions"]
+    assert [session["data"] for session in sessions] == ["portraits", "a folder"]
+    assert sessions[0]["started"].endswith("+00:00")
+    assert sessions[0].keys() == {"started", "data", *describe(CPU)}
+    assert last_data(path) == "a folder"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"sessions": 3}', "[" * 100_000])
+def test_a_damaged_note_is_told(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "environment.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"environment\.json is damaged; remove it"):
+        note_session(path, CPU, data="portraits")
+    with pytest.raises(ValueError, match="does not say which data the run used; give --data"):
+        last_data(path)
+
+
+@pytest.mark.parametrize("text", ['{"sessions": []}', '{"sessions": [{}]}', '{"sessions": [1]}'])
+def test_a_note_without_data_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "environment.json").write_text(text)
+    with pytest.raises(ValueError, match="give --data"):
+        last_data(tmp_path / "environment.json")
+    with pytest.raises(ValueError, match="give --data"):
+        last_data(tmp_path / "none.json")
+
+
+def test_peak_memory_is_in_megabytes() -> None:
+    block = bytearray(b"x" * 50_000_000)
+    assert 50 < peak_memory_mb() < 50_000
+    assert len(block)
