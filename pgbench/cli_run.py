@@ -27,7 +27,7 @@ def run() -> None:
 @click.option("--profile", default="desktop", show_default=True, help="How large: see the docs.")
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), help="One seed, by default 0.")
 @click.option("--seeds", help="Several seeds, such as 0-3 or 0,2,5.")
-@click.option("--phase-kimg", type=click.FloatRange(min=0, min_open=True), help="Train and fade.")
+@click.option("--phase-kimg", type=float, help="Kimg to train, and to fade, per resolution.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default="results", show_default=True
 )
@@ -99,6 +99,10 @@ def _configs(
         raise ValueError(f"there is no row {row!r}; the rows are {', '.join(ROWS)} and all")
     if profile not in SCALES:
         raise ValueError(f"there is no profile {profile!r}; the profiles are {', '.join(SCALES)}")
+    if phase_kimg is not None and not 0.001 <= phase_kimg < 1e9:
+        raise ValueError(
+            f"a phase of {phase_kimg} kimg is no training; give --phase-kimg such as 600"
+        )
     name, mirror = dataset_name(data)
     return [
         row_config(

@@ -5,9 +5,9 @@ Symbols and defaults are the paper's (sections 2 and 3, appendix A.1). No torch 
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 
 def _power_of_two(resolution: int) -> int:
@@ -20,6 +20,7 @@ Resolution = Annotated[int, AfterValidator(_power_of_two)]
 Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
+Phase = Annotated[float, Field(ge=0.001)]  # one image
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -92,8 +93,8 @@ class ScheduleConfig(Frozen):
     """The clock: phases of `train_kimg` then `fade_kimg` per resolution, if growing."""
 
     growing: bool = True
-    train_kimg: Positive = 800.0
-    fade_kimg: Positive = 800.0
+    train_kimg: Phase = 800.0
+    fade_kimg: Phase = 800.0
     total_kimg: Positive = 19_000.0
     minibatch: Count = 16
     minibatch_at: tuple[tuple[Resolution, Count], ...] = ()  # exceptions, by resolution
@@ -122,6 +123,13 @@ class RunConfig(Frozen):
     optimiser: OptimiserConfig = OptimiserConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _one_resolution(self) -> Self:
+        data, g, d = (part.resolution for part in (self.data, self.generator, self.discriminator))
+        if not data == g == d:
+            raise ValueError(f"data, G and D have resolutions {data}, {g}, {d}; give them one")
+        return self
 
     def to_json(self) -> dict[str, JsonValue]:
         """The config as plain JSON values, in the order of the fields."""

@@ -168,18 +168,25 @@ class MinibatchDiscrimination(nn.Module):
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
-        """Set log-scale and bias from features (N, features) of reals."""
-        itself = torch.eye(len(x), device=x.device)[:, :, None]
-        nearest = (self._distances(x) + 1e6 * itself).amin(dim=1).mean(dim=0)
-        self.log_scale.sub_(torch.log(0.5 * nearest)[:, None])
-        self.bias.copy_(-self._closeness(self._distances(x)).mean(dim=0))
+        """Set log-scale and bias from features (N, features) of reals; ValueError if all equal."""
+        for k, projected in enumerate(self._projected(x).unbind(1)):  # all at once would be 1 GB
+            distances = torch.cdist(projected, projected, p=1)
+            half = 0.5 * distances.clone().fill_diagonal_(math.inf).amin(dim=1).mean()
+            if not half > 0:
+                raise ValueError("every image has a twin; minibatch discrimination needs others")
+            self.log_scale[k] -= half.log()
+            self.bias[k] = -self._closeness((distances / half)[:, :, None]).mean()
 
     def _distances(self, x: Tensor) -> Tensor:
         """L1 distances (N, N, kernels) between the projections of the samples."""
-        weight = self.weight * (self.log_scale.exp() / self.weight.square().sum(0).sqrt())
-        projected = torch.tensordot(x, weight, dims=1)
+        projected = self._projected(x)
         distances: Tensor = (projected[:, None] - projected[None]).abs().sum(dim=3)
         return distances
+
+    def _projected(self, x: Tensor) -> Tensor:
+        """(N, kernels, dims)."""
+        weight = self.weight * (self.log_scale.exp() / self.weight.square().sum(0).sqrt())
+        return torch.tensordot(x, weight, dims=1)
 
     @staticmethod
     def _closeness(distances: Tensor) -> Tensor:

@@ -36,6 +36,12 @@ def _levels(resolution: int) -> range:
     return range(2, int(math.log2(resolution)) + 1)
 
 
+def _check_lod(lod: float, resolution: int) -> None:
+    lowest = _levels(resolution)[-1] - 2
+    if not 0 <= lod <= lowest:
+        raise ValueError(f"lod {lod} of a {resolution}x{resolution} network must be 0 to {lowest}")
+
+
 class _GeneratorLayer(nn.Module):
     """conv -> [batch norm] -> activation -> [pixelnorm]."""
 
@@ -55,9 +61,10 @@ class _GeneratorLayer(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latents (N, latent_size) -> images NCHW float32 in [-1, 1] at the resolution of floor(lod).
+    """Latents (N, latent_size) -> images NCHW float32 at the resolution of floor(lod).
 
-    Without `rng` the initial weights are those of seed 0.
+    [-1, 1] is black to white; a linear output may leave it. Without `rng` the initial weights
+    are those of seed 0.
     """
 
     def __init__(self, config: GeneratorConfig, rng: torch.Generator | None = None) -> None:
@@ -68,6 +75,7 @@ class Generator(nn.Module):
         self.to_rgb = nn.ModuleList(self._to_rgb(i, rng) for i in _levels(config.resolution))
 
     def forward(self, z: Tensor, lod: float = 0.0) -> Tensor:
+        _check_lod(lod, self.config.resolution)
         last = len(self.blocks) - 1 - math.floor(lod)
         fraction = lod % 1.0
         x = pixelnorm(z) if self.config.normalize_latents else z
@@ -160,6 +168,7 @@ class Discriminator(nn.Module):
         self.score = Linear(features, 1, equalized=config.equalized_lr, rng=rng)
 
     def forward(self, x: Tensor, lod: float = 0.0, noise: InputNoise | None = None) -> Tensor:
+        _check_lod(lod, self.config.resolution)
         features = self._features(x, lod, noise)
         if self.discrimination is not None:
             features = self.discrimination(features)

@@ -44,8 +44,9 @@ def level_of_detail(nimg: int, schedule: ScheduleConfig, *, resolution: int) -> 
     if not schedule.growing:
         return 0.0
     lod_start = int(math.log2(resolution // START_RESOLUTION))
-    phase, kimg_in_phase = divmod(nimg / 1000, schedule.train_kimg + schedule.fade_kimg)
-    faded = max(0.0, (kimg_in_phase - schedule.train_kimg) / schedule.fade_kimg)
+    train, fade = (round(1000 * kimg) for kimg in (schedule.train_kimg, schedule.fade_kimg))
+    phase, in_phase = divmod(nimg, train + fade)  # in whole images, so that boundaries are exact
+    faded = max(0.0, (in_phase - train) / fade)
     return max(0.0, lod_start - phase - faded)
 
 

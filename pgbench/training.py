@@ -277,6 +277,7 @@ class _Journal:
         self.folder.append_stats(stats)
         for name, value in stats.items():
             self.board.add_scalar(name, value, self.trainer.nimg)
+        self.board.flush()  # before the state: a kill must not lose what is not repeated
         self._save_grid()
         if snapshot:
             self._save_snapshot()

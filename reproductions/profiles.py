@@ -8,8 +8,6 @@ of 0.999 per 16 images, a run of 72 kimg would end with its initial weights stil
 from dataclasses import dataclass
 from typing import Any
 
-PROFILES = ("smoke", "desktop", "workstation", "paper")
-
 
 @dataclass(frozen=True)
 class Scale:

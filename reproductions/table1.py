@@ -177,7 +177,7 @@ def row_config(
     config = replace(ROWS[row], **scale.changes(converged=row == "h"))
     ema = config.optimiser.ema**scale.ema_power
     data = {"name": dataset, "mirror": mirror, "num_images": num_images}
-    phases = {"train_kimg": phase_kimg, "fade_kimg": phase_kimg} if phase_kimg else {}
+    phases = {"train_kimg": phase_kimg, "fade_kimg": phase_kimg} if phase_kimg is not None else {}
     return replace(
         config, profile=profile, seed=seed, data=data, optimiser={"ema": ema}, schedule=phases
     )

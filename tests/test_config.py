@@ -135,9 +135,10 @@ PARTS = ["data", "generator", "discriminator", "loss", "optimiser", "schedule", 
 
 
 def changed(dotted, value):
-    """CONFIG with one field changed."""
+    """CONFIG with one field changed; a resolution changes in all three parts."""
     *part, field = dotted.split(".")
-    return replace(CONFIG, **({part[0]: {field: value}} if part else {field: value}))
+    parts = part if field != "resolution" else ["data", "generator", "discriminator"]
+    return replace(CONFIG, **({name: {field: value} for name in parts} or {field: value}))
 
 
 def dotted_fields(plain, prefix=""):
@@ -293,7 +294,7 @@ def test_hash8_does_not_depend_on_how_a_number_is_written():
 def test_hash8_differs_for_every_changed_field():
     assert set(CHANGES) == set(dotted_fields(PLAIN))
     hashes = [changed(dotted, value).hash8 for dotted, value in CHANGES.items()]
-    assert len({*hashes, CONFIG.hash8}) == len(CHANGES) + 1
+    assert len({*hashes, CONFIG.hash8}) == len(CHANGES) - 2 + 1  # three resolutions are one
 
 
 def test_run_id():
@@ -308,3 +309,18 @@ def test_run_id_of_e_star_is_safe_as_a_folder_name():
 
 def test_evaluation_asks_for_nothing_by_default():
     assert EvaluationConfig() == EvaluationConfig(snapshot=(), final=())
+
+
+def test_refuses_networks_of_another_resolution_than_the_data():
+    with pytest.raises(ValueError, match="have resolutions 8, 8, 16; give them one"):
+        replace(
+            RunConfig(
+                artefact="table1",
+                row="g",
+                profile="smoke",
+                data={"name": "x", "resolution": 8, "mirror": False},
+                generator={"resolution": 8},
+                discriminator={"resolution": 8},
+            ),
+            discriminator={"resolution": 16},
+        )

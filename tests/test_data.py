@@ -136,15 +136,9 @@ def numbered(count: int) -> ImageStore:
     images = np.zeros((count, 3, 4, 4), np.uint8)
     images[:, :, :, 0] = np.arange(count)[:, None, None]
     images[:, :, :, 3] = 255
-    info = StoreInfo(
-        name="numbered",
-        source="",
-        crop="none",
-        resolution=4,
-        num_images=count,
-        mirror=True,
-        fingerprint={4: ""},
-    )
+    fields = {"name": "numbered", "source": "", "crop": "none", "mirror": True}
+    sizes = {"resolution": 4, "num_images": count, "fingerprint": {4: ""}}
+    info = StoreInfo.model_validate(fields | sizes)
     return ImageStore(Path("numbered"), info, {4: images})
 
 

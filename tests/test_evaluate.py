@@ -23,6 +23,7 @@ from pgbench.evaluate import (
     real_images,
 )
 from pgbench.metrics import msssim, swd
+from pgbench.metrics.registry import parse
 from pgbench.results import Record, RunFolder
 from pgbench.sampling import generate
 
@@ -114,7 +115,7 @@ class TestOnce:
         def newer(name: str) -> Any:
             return dataclasses.replace(real(name), version=99)
 
-        real, asked = evaluate.parse, []
+        real, asked = parse, []
 
         def measured(spec: Any, *_: Any, **__: Any) -> Any:
             asked.append(spec.name)

@@ -344,3 +344,8 @@ def test_fade_reals_begins_and_ends_without_a_jump(level):
     torch.testing.assert_close(fade_reals(x, level + 1e-9), x, rtol=1e-7, atol=1e-7)
     smooth = upscale(downscale(x))
     torch.testing.assert_close(fade_reals(x, level + 1 - 1e-9), smooth, rtol=1e-7, atol=1e-7)
+
+
+def test_initialisation_from_twins_is_refused():
+    with pytest.raises(ValueError, match="every image has a twin"):
+        small_discrimination().initialise(torch.ones(4, 6).double())

@@ -395,3 +395,12 @@ def test_the_penalty_is_finite_when_all_images_are_one(config):
     assert torch.isfinite(loss.total)
     grads = [p.grad for p in discriminator.parameters() if p.grad is not None]
     assert all(torch.isfinite(grad).all() for grad in grads)
+
+
+@pytest.mark.parametrize("lod", [-0.5, 2.5, 3.0, 5.0, math.nan])
+def test_a_lod_that_the_network_does_not_have_is_refused(lod):
+    message = rf"lod {lod} of a 16x16 network must be 0 to 2"
+    with pytest.raises(ValueError, match=message):
+        Generator(GENERATORS["g"])(torch.zeros(2, 7), lod)
+    with pytest.raises(ValueError, match=message):
+        Discriminator(DISCRIMINATORS["g"])(torch.zeros(2, 3, 4, 4), lod)

@@ -187,15 +187,12 @@ def test_learning_rate_never_falls(clock, rampup_kimg):
 
 @given(
     doublings=st.integers(1, 8),
-    train_kimg=st.integers(1, 1000),
-    fade_kimg=st.integers(1, 1000),
+    train=st.integers(1, 10**6),
+    fade=st.integers(1, 10**6),
 )
-def test_boundaries_are_exact_for_whole_kimg(doublings, train_kimg, fade_kimg):
+def test_boundaries_are_exact_to_the_image(doublings, train, fade):
     """No rounding may let Adam start afresh a step early or late."""
-    schedule = ScheduleConfig(train_kimg=train_kimg, fade_kimg=fade_kimg)
-    begin = (doublings - 1) * (train_kimg + fade_kimg) + train_kimg
-    lods = [
-        level_of_detail(kimg * 1000, schedule, resolution=1024)
-        for kimg in (begin, begin + fade_kimg)
-    ]
+    schedule = ScheduleConfig(train_kimg=train / 1000, fade_kimg=fade / 1000)
+    begin = (doublings - 1) * (train + fade) + train
+    lods = [level_of_detail(nimg, schedule, resolution=1024) for nimg in (begin, begin + fade)]
     assert lods == [9 - doublings, 8 - doublings]

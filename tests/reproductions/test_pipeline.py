@@ -134,8 +134,7 @@ class TestReport:
     def test_nothing_was_set_aside(self, report: Path) -> None:
         page = (report / "report.md").read_text()
         assert "Nothing was set aside." in page
-        assert "Runs in" in page
-        assert page.count("| done |") >= 9
+        assert ": 9.\n" in page  # how many runs there are
 
     def test_all_rows_again_are_done_already(self, pipeline: Pipeline) -> None:
         runs = [pipeline.run(row) for row in ALL]
