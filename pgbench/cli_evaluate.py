@@ -14,12 +14,20 @@ _DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), d
 @_DEVICE
 def evaluate(runs: tuple[Path, ...], names: str | None, data: str | None, device: str) -> None:
     """Measure every snapshot of RUNS and add the values to their records."""
+    from pgbench.cli_metrics import progress_bar
     from pgbench.environment import choose_device
     from pgbench.evaluate import evaluate_run
 
     metrics = tuple(name.strip() for name in names.split(",")) if names else None
     for run in runs:
-        evaluate_run(run, metrics, data=data, device=choose_device(device))
+        with progress_bar(f"evaluating {run}") as progress:
+            evaluate_run(
+                run,
+                metrics,
+                data=data,
+                device=choose_device(device),
+                on_progress=lambda _, fraction: progress(fraction),
+            )
         click.echo(run / "metrics.jsonl")
 
 

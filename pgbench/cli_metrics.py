@@ -46,7 +46,7 @@ def swd(real: Path, fake: Path, mirror: bool, as_json: bool, **options: Any) -> 
     from pgbench.metrics import swd as measure
 
     real_set, fake_set = open_images(real), open_images(fake)
-    with _progress_bar("swd") as progress:
+    with progress_bar("swd") as progress:
         result = measure(real_set, fake_set, mirror=mirror, progress=progress, **options)
     _show(result, as_json)
 
@@ -63,13 +63,13 @@ def msssim(fake: Path, as_json: bool, **options: Any) -> None:
     from pgbench.metrics import open_images
 
     fake_set = open_images(fake)
-    with _progress_bar("msssim") as progress:
+    with progress_bar("msssim") as progress:
         result = measure(fake_set, progress=progress, **options)
     _show(result, as_json)
 
 
 @contextmanager
-def _progress_bar(name: str) -> Iterator[Callable[[float], None]]:
+def progress_bar(name: str) -> Iterator[Callable[[float], None]]:
     """A function that shows a fraction done on stderr, if that is a terminal."""
     from rich.console import Console
     from rich.progress import Progress

@@ -35,7 +35,12 @@ _LAST_KEYS = ("avg", "msssim")  # recorded last: without it a kill tore the metr
 
 
 def evaluate_run(
-    path: Path, names: tuple[str, ...] | None, *, data: str | None, device: torch.device
+    path: Path,
+    names: tuple[str, ...] | None,
+    *,
+    data: str | None,
+    device: torch.device,
+    on_progress: Progress = lambda *_: None,
 ) -> None:
     """Measure every snapshot of a run by `names`, or by what its configuration asks for."""
     folder = RunFolder.at(path)
@@ -53,7 +58,7 @@ def evaluate_run(
     )
     check_store(config, store)
     with folder.lock():
-        evaluate_missing(folder, config, store, device=device, on_progress=lambda *_: None)
+        evaluate_missing(folder, config, store, device=device, on_progress=on_progress)
 
 
 def _config(folder: RunFolder) -> RunConfig:

@@ -186,7 +186,8 @@ class MinibatchDiscrimination(nn.Module):
     def _projected(self, x: Tensor) -> Tensor:
         """(N, kernels, dims)."""
         weight = self.weight * (self.log_scale.exp() / self.weight.square().sum(0).sqrt())
-        return torch.tensordot(x, weight, dims=1)
+        projected: Tensor = torch.tensordot(x, weight, dims=1)
+        return projected
 
     @staticmethod
     def _closeness(distances: Tensor) -> Tensor:

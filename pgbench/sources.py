@@ -67,6 +67,11 @@ def dataset_name(data: str) -> tuple[str, bool]:
     return info.name, info.mirror
 
 
+def lasting_name(data: str) -> str:
+    """What `--data` named, as it is found from any folder."""
+    return data if data in BUILT_IN else str(Path(data).resolve())
+
+
 def open_dataset(data: str, *, resolution: int, num_images: int | None) -> ImageStore:
     """The store of a built-in set (`num_images` of it, drawn now if need be) or of a folder."""
     if data in BUILT_IN:

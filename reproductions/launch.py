@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
+import torch
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -19,7 +20,7 @@ from pgbench.environment import choose_device, note_session
 from pgbench.evaluate import check_store, evaluate_missing
 from pgbench.results import RunFolder, RunStatus
 from pgbench.schedule import TrainingPoint
-from pgbench.sources import open_dataset
+from pgbench.sources import lasting_name, open_dataset
 from pgbench.training import Trainer, train
 
 log = logging.getLogger("pgbench")
@@ -67,7 +68,7 @@ class _Session:
         self.store = store
         self.folder = folder
         self.device = choose_device(device)
-        note_session(folder.environment_path, self.device, data=data)
+        note_session(folder.environment_path, self.device, data=lasting_name(data))
 
     def run(self) -> RunStatus:
         with _stop_signals() as should_stop, _Bar(self.config, should_stop) as bar:
@@ -78,6 +79,11 @@ class _Session:
                 return self._conclude("interrupted")
             except FloatingPointError as error:
                 return self._conclude("failed", f"diverged: {error}")
+            except torch.OutOfMemoryError as error:
+                self._conclude("interrupted", "out of memory")
+                raise ValueError(
+                    f"{self.device} has too little memory for this profile; take a smaller one"
+                ) from error
 
     def _train_and_evaluate(self, bar: "_Bar", should_stop: Callable[[], bool]) -> bool:
         def evaluate() -> None:

@@ -29,6 +29,7 @@ from pgbench.sampling import generate
 
 Command = Callable[..., Any]
 CPU = torch.device("cpu")
+PARTS = ("data", "generator", "discriminator")
 
 
 def nothing(*_: object) -> None:
@@ -169,7 +170,7 @@ class TestCheckStore:
         ("changes", "why"),
         [
             ({"data": {"name": "other"}}, "holds tiny and the run is of other"),
-            ({"data": {"resolution": 32}}, "no images of 32x32, only 16, 8, 4"),
+            ({part: {"resolution": 32} for part in PARTS}, "no images of 32x32, only 16, 8, 4"),
             ({"evaluation": {"final": ("swd1k",)}}, "192 images and a metric needs 1024"),
             ({"evaluation": {"final": ("fid1k",)}}, "'fid1k' is no metric name"),
         ],

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from pgbench import training
@@ -278,3 +279,20 @@ class TestDivergence:
         assert load_state(run.state_path) is None
         assert not run.stats_path.exists()
         assert run.snapshots_done() == []
+
+
+def test_too_little_memory_is_one_sentence_and_the_run_can_go_on(
+    command: Arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pgbench: Command
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB.")
+
+    monkeypatch.setattr(training.Trainer, "step", exhausted)
+    ended = pgbench(*command(tmp_path))
+    assert ended.code == 2
+    assert ended.err.endswith(
+        "Error: cpu has too little memory for this profile; take a smaller one\n"
+    )
+    status = only_run(tmp_path).read_status()
+    assert status is not None
+    assert (status.status, status.error) == ("interrupted", "out of memory")
