@@ -5,7 +5,6 @@ seed 0: the same for every run that is compared.
 """
 
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -214,4 +213,4 @@ def _records(
 
 def _summary(spec: MetricSpec, result: MetricResult) -> str:
     values = "  ".join(f"{key} {value:.4g}" for key, value in result.values.items())
-    return f"{spec.name}  {values}  {time.strftime('%H:%M:%S')}"
+    return f"{spec.name}  {values}"
