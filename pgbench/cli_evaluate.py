@@ -47,6 +47,8 @@ def generate(source: Path, seeds: str, out: Path, device: str) -> None:
 
     chosen = parse_seeds(seeds)
     path = source
+    if not source.exists():
+        raise ValueError(f"there is no run or snapshot at {source}; give one that is")
     if source.is_dir():
         snapshots = RunFolder.at(source).snapshots_done()
         if not snapshots:

@@ -86,7 +86,7 @@ ERRORS = [
     (["run", "ablation", "--row", "g", "--phase-kimg", "inf"], "inf kimg is no training"),
     (["evaluate"], "Missing argument"),
     (["evaluate", "/nowhere"], "/nowhere is no run folder"),
-    (["generate", "/nowhere", "--out", "/nowhere/out"], "No such file or directory: /nowhere"),
+    (["generate", "/nowhere", "--out", "/nowhere/out"], "there is no run or snapshot at /nowhere"),
     (["generate", "/nowhere"], "Missing option '--out'"),
     (["report", "/nowhere"], "/nowhere does not exist"),
     (["data", "prepare", "portraits"], "Missing option '--out'"),
