@@ -6,6 +6,7 @@ seed 0: the same for every run that is compared.
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,7 @@ def measure(
 ) -> MetricResult:
     """One metric of one generator."""
     fakes = fake_images(generator, lod, spec.num_images)
-    report = lambda fraction: on_progress(spec.name, fraction)  # noqa: E731
+    report = partial(on_progress, spec.name)
     if not spec.needs_reals:
         return msssim(fakes, progress=report)
     reals = real_images(store, config.data.resolution, spec.num_images)
