@@ -135,7 +135,7 @@ def _conclude(config: "RunConfig", status: "RunStatus", out: Path) -> None:
     from rich.table import Table
 
     from pgbench.reports.build import build
-    from pgbench.reports.table1 import row_lines
+    from pgbench.reports.table1 import PAPER_DATASET, PAPER_NAME, row_lines
     from pgbench.results import load_results, load_runs
 
     data, profile = config.data, config.profile
@@ -147,8 +147,10 @@ def _conclude(config: "RunConfig", status: "RunStatus", out: Path) -> None:
         profile=profile,
         resolution=data.resolution,
     )
-    title = f"row {config.row}, {data.name} {data.resolution}², {profile}: {status.status}"
-    table = Table("", "published", "ours", "difference", title=title)
+    title = f"row {config.row}, {profile}: {status.status}"
+    paper = PAPER_NAME.get(PAPER_DATASET.get(data.name, ""), "no such data set")
+    ours = f"ours: {data.name} {data.resolution}²"
+    table = Table("", f"published: {paper} 128²", ours, "difference", title=title)
     for line in lines:
         table.add_row(*line)
     Console().print(table)
