@@ -1,6 +1,7 @@
-"""Speed of MS-SSIM next to a plain numpy and scipy transcription: python benchmarks/msssim.py"""
+"""MS-SSIM next to a plain numpy and scipy transcription: python benchmarks/msssim.py"""
 
 import argparse
+import resource
 import time
 
 import numpy as np
@@ -53,12 +54,21 @@ def main() -> None:
     started = time.perf_counter()
     found = msssim(images).values["msssim"]
     ours = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     pairs = zip(images[0::2].astype(float), images[1::2].astype(float), strict=True)
     expected = np.mean([plain_pair(a, b) for a, b in pairs])
     plain = time.perf_counter() - started - ours
+    started = time.perf_counter()
+    num_pairs = msssim(images, pairs="all").protocol["num_pairs"]
+    every = time.perf_counter() - started
     print(f"msssim of {options.num_images} images of {options.resolution} px")
     print(f"pgbench {ours:.2f} s, plain {plain:.2f} s, {plain / ours:.1f} times as fast")
+    print(f"all {num_pairs} pairs {every:.2f} s, {num_pairs / every:.0f} pairs/s")
     print(f"msssim {found:.6f}, plain {expected:.6f}, difference {abs(found - expected):.1e}")
+    every_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(
+        f"peak memory of the process {peak} MiB, {every_peak} MiB with all pairs and the plain one"
+    )
 
 
 if __name__ == "__main__":

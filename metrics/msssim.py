@@ -1,57 +1,65 @@
 """MS-SSIM within one image set: how alike two generated images are (paper section 5, Odena et al.).
 
-Multi-scale structural similarity (Wang et al., 2003) of disjoint consecutive pairs, averaged. Lower
-means more variation; the number says something only next to the one of the real images.
-
-At each of five scales a Gaussian window of 11x11, sigma 1.5, slides over the valid positions. Where
-an image is smaller, the window shrinks to the image, and sigma in proportion. The contrast term of
-the first four scales and the full similarity of the fifth are averaged over the pixels and channels
-of a pair, clipped at 0, raised to the scale's weight and multiplied. Between scales: 2x2 means.
+Multi-scale structural similarity (Wang et al., 2003) of pairs of images, averaged: of disjoint
+consecutive ones, as the paper has it, or of all, which takes more time for a smaller standard
+error. Lower means more variation; the number says something only next to the one of the reals.
 """
 
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pgbench.metrics.images import Images, ImageSet, Pixels, as_image_set, rebatch
+from pgbench.metrics.msssim_pairs import mean_similarities
 from pgbench.metrics.registry import MSSSIM_VERSION, MetricResult
+from pgbench.metrics.similarity import (
+    CHUNK_PIXELS,
+    K1,
+    K2,
+    RANGE,
+    SIGMA,
+    WEIGHTS,
+    WINDOW,
+    check_shape,
+    pair_similarities,
+)
 
-WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # they do not sum to 1
-WINDOW = 11
-SIGMA = 1.5
-K1, K2, RANGE = 0.01, 0.03, 255.0
-
-_DIVISOR = 2 ** (len(WEIGHTS) - 1)
 _BATCH_IMAGES = 128  # read at once
-_CHUNK_PIXELS = 2**15  # handled at once by a thread
 
-Floats = NDArray[np.float64]
 Progress = Callable[[float], None]  # called with the fraction done, in [0, 1]
 
 
 def msssim(
     images: Images,
     *,
+    reals: Images | None = None,
+    pairs: Literal["consecutive", "all"] = "consecutive",
     num_images: int | None = None,
     seed: int = 0,
     num_threads: int | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> MetricResult:
-    """Mean MS-SSIM over the pairs (0, 1), (2, 3), ... of a set.
+    """Mean MS-SSIM over pairs of images of a set.
 
     Parameters
     ----------
     images : ImageSet, array or iterable of batches
-        uint8 NCHW, [0, 255]; C = 3; H and W multiples of 16. Read batch by batch.
+        uint8 NCHW, [0, 255]; C = 3; H and W multiples of 16. Read batch by batch, but an iterable
+        is gathered in memory for all pairs.
+    reals : the same, optional
+        Measured likewise, for reference: as many of them, of the same size; gathered if iterable.
+    pairs : {"consecutive", "all"}
+        (0, 1), (2, 3), ... or all N (N - 1) / 2 of them.
     num_images : int, optional
-        Use the first so many images, an even number; by default all of them.
+        Use the first so many images, by default all of them: an even number for consecutive pairs.
     seed : int
         Recorded in the result; nothing in MS-SSIM is random.
     num_threads, batch_size : int, optional
@@ -62,127 +70,112 @@ def msssim(
     Returns
     -------
     MetricResult
-        `values` and `stderr` have the key "msssim"; the standard error is the one over pairs, None
-        for a single pair.
+        Keys "msssim" and, if given, "reals". The standard error is that of a mean over disjoint
+        pairs, None for one pair; over all pairs, that of a U-statistic: 2 / √N of the standard
+        deviation over images of the mean similarity to the others, None for two images.
 
     Raises
     ------
     ValueError
-        An odd number of images or none, too few of them, or a shape that five scales do not fit.
+        Too few images or an odd number of them, a shape that five scales or the reals do not fit.
     """
     started = time.perf_counter()
+    if pairs not in _MEASURES:
+        raise ValueError(f"MS-SSIM takes pairs that are consecutive or all, not {pairs!r}.")
+    with ThreadPoolExecutor(num_threads or os.cpu_count() or 1) as pool:
+        measure = partial(_MEASURES[pairs], pool=pool, batch_size=batch_size)
+        found = _measured_sets(measure, images, reals, num_images, progress)
+    return MetricResult(
+        metric="msssim",
+        metric_version=MSSSIM_VERSION,
+        num_images=found["msssim"].num_images,
+        seed=seed,
+        values={key: measured.mean for key, measured in found.items()},
+        stderr={key: measured.stderr for key, measured in found.items()},
+        protocol=_protocol(found["msssim"]),
+        wall_sec=round(time.perf_counter() - started, 3),
+    )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What is known of a set when its pairs are done."""
+
+    mean: float
+    stderr: float | None
+    num_images: int
+    num_pairs: int
+    pairs: str  # as the protocol says it
+    shape: tuple[int, ...]  # of one image
+
+
+def _measured_sets(
+    measure: Callable[..., _Measured],
+    images: Images,
+    reals: Images | None,
+    num_images: int | None,
+    progress: Progress | None,
+) -> dict[str, _Measured]:
+    """What is measured of the images, and of the reals if there are any."""
     if isinstance(images, np.ndarray | ImageSet):
         images = as_image_set(images, num_images)
         num_images = images.num_images
+    if reals is None:
+        return {"msssim": measure(images, num_images, progress=progress)}
+    reals = as_image_set(reals)
+    if isinstance(images, ImageSet):  # else its size is known when it has been read
+        reals = _comparable(reals, images.num_images, images.shape)
+    found = measure(images, num_images, progress=_half(progress, 0))
+    reals = _comparable(reals, found.num_images, found.shape)
+    other = measure(reals, found.num_images, progress=_half(progress, 1))
+    return {"msssim": found, "reals": other}
+
+
+def _measure_consecutive(
+    images: Images,
+    num_images: int | None,
+    *,
+    pool: ThreadPoolExecutor,
+    batch_size: int | None,
+    progress: Progress | None,
+) -> _Measured:
     if num_images is not None:
         _check_even(num_images)
     read_at_once = 2 * max(1, (batch_size or _BATCH_IMAGES) // 2)
     found: list[float] = []
-    with ThreadPoolExecutor(num_threads or os.cpu_count() or 1) as pool:
-        for batch in rebatch(images, read_at_once, num_images):
-            _check_even(len(batch))
-            found.extend(chain.from_iterable(pool.map(pair_similarities, *_pair_chunks(batch))))
-            if progress is not None and num_images is not None:
-                progress(2 * len(found) / num_images)
-    _check_even(2 * len(found))
-    values, stderr = _summary(np.array(found))
-    protocol = _protocol(len(found), *batch.shape[2:])
-    wall_sec = round(time.perf_counter() - started, 3)
-    return MetricResult(
-        "msssim", MSSSIM_VERSION, 2 * len(found), seed, values, stderr, protocol, wall_sec
-    )
+    for batch in rebatch(images, read_at_once, num_images):
+        _check_even(len(batch))
+        found.extend(chain.from_iterable(pool.map(pair_similarities, *_pair_chunks(batch))))
+        if progress is not None and num_images is not None:
+            progress(2 * len(found) / num_images)
+    n = len(found)
+    _check_even(2 * n)
+    error = float(np.std(found, ddof=1)) / n**0.5 if n > 1 else None
+    shape = batch.shape[1:]
+    return _Measured(float(np.mean(found)), error, 2 * n, n, "disjoint, consecutive", shape)
 
 
-def pair_similarities(a: NDArray[Any], b: NDArray[Any]) -> Floats:
-    """MS-SSIM of each a[i] with b[i].
-
-    Parameters
-    ----------
-    a, b : (N, C, H, W), [0, 255]
-        H and W multiples of 16.
-
-    Returns
-    -------
-    (N,) float64, [0, 1]
-
-    Raises
-    ------
-    ValueError
-        H or W is no multiple of 16.
-    """
-    if a.shape[2] % _DIVISOR or a.shape[3] % _DIVISOR or 0 in a.shape[2:]:
-        raise ValueError(
-            f"MS-SSIM halves images four times: height and width must be multiples of {_DIVISOR}, "
-            f"not {a.shape[2]} and {a.shape[3]}."
-        )
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    product = np.ones(len(a))
-    for scale, weight in enumerate(WEIGHTS):
-        if scale:
-            a, b = _halved(a), _halved(b)
-        similarity, contrast = _similarity_terms(a, b)
-        term = similarity if scale == len(WEIGHTS) - 1 else contrast
-        product *= np.maximum(term, 0) ** weight
-    return product
-
-
-def _similarity_terms(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """SSIM and its contrast term of each pair (N, C, H, W) at one scale, as means: (N,) each."""
-    window = _window(min(WINDOW, *a.shape[2:]))
-    mean_a, mean_b, squares, product = (_filtered(x, window) for x in (a, b, a * a + b * b, a * b))
-    c1, c2 = (K1 * RANGE) ** 2, (K2 * RANGE) ** 2
-    mean_product = mean_a * mean_b
-    mean_squares = mean_a**2 + mean_b**2
-    # Only the sum of the two variances occurs.
-    contrast = (2 * (product - mean_product) + c2) / (squares - mean_squares + c2)
-    luminance = (2 * mean_product + c1) / (mean_squares + c1)
-    return _image_means(luminance * contrast), _image_means(contrast)
-
-
-def _window(size: int) -> Floats:
-    """The normalised Gaussian of `size` pixels along an axis, sigma in proportion, (size,)."""
-    sigma = SIGMA * size / WINDOW
-    weights = np.exp(-(((np.arange(size) - (size - 1) / 2) / sigma) ** 2) / 2)
-    normalised: Floats = weights / weights.sum()
-    return normalised
-
-
-def _filtered(x: Floats, window: Floats) -> Floats:
-    """The valid positions of (N, C, H, W) under the outer product of the window with itself."""
-    return _filtered_rows(_filtered_rows(x, window).swapaxes(2, 3), window).swapaxes(2, 3)
-
-
-def _filtered_rows(x: Floats, window: Floats) -> Floats:
-    size = len(window)
-    length = x.shape[2] - size + 1
-    middle = size // 2
-    out = np.zeros((*x.shape[:2], length, x.shape[3]))
-    for i in range(middle):  # the window is symmetric: add opposite rows before multiplying
-        opposite = size - 1 - i
-        both = x[:, :, i : i + length] + x[:, :, opposite : opposite + length]
-        both *= window[i]
-        out += both
-    if size % 2:
-        out += window[middle] * x[:, :, middle : middle + length]
-    return out
-
-
-def _halved(x: Floats) -> Floats:
-    """2x2 means."""
-    return (
-        x[:, :, 0::2, 0::2] + x[:, :, 0::2, 1::2] + x[:, :, 1::2, 0::2] + x[:, :, 1::2, 1::2]
-    ) / 4
-
-
-def _image_means(x: Floats) -> Floats:
-    # Flattened, so that the order of summation, hence the last bit, is the same for any N.
-    means: Floats = np.ascontiguousarray(x).reshape(len(x), -1).mean(axis=1)
-    return means
+def _measure_all(
+    images: Images,
+    num_images: int | None,
+    *,
+    pool: ThreadPoolExecutor,
+    batch_size: int | None,
+    progress: Progress | None,
+) -> _Measured:
+    images = as_image_set(images, num_images)
+    n = images.num_images
+    check_shape(*images.shape[1:])
+    if n < 2:
+        raise ValueError(f"MS-SSIM compares images in pairs: it needs at least 2, not {n}.")
+    means = mean_similarities(images, pool=pool, batch_size=batch_size, progress=progress)
+    error = 2 * float(means.std(ddof=1)) / n**0.5 if n > 2 else None
+    return _Measured(float(means.mean()), error, n, n * (n - 1) // 2, "all", images.shape)
 
 
 def _pair_chunks(batch: Pixels) -> tuple[list[Pixels], list[Pixels]]:
     """The first and the second images of the pairs of a batch, in chunks that fit in the cache."""
-    pairs = max(1, _CHUNK_PIXELS // (batch.shape[2] * batch.shape[3]))
+    pairs = max(1, CHUNK_PIXELS // (batch.shape[2] * batch.shape[3]))
     starts = range(0, len(batch), 2 * pairs)
     chunks = [batch[start : start + 2 * pairs] for start in starts]
     return [chunk[0::2] for chunk in chunks], [chunk[1::2] for chunk in chunks]
@@ -195,18 +188,25 @@ def _check_even(num_images: int) -> None:
         )
 
 
-def _summary(similarities: Floats) -> tuple[dict[str, float], dict[str, float | None]]:
-    error = None
-    if len(similarities) > 1:
-        error = float(similarities.std(ddof=1)) / len(similarities) ** 0.5
-    return {"msssim": float(similarities.mean())}, {"msssim": error}
+def _comparable(reals: ImageSet, num_images: int, shape: tuple[int, ...]) -> ImageSet:
+    if reals.shape != shape:
+        raise ValueError(
+            f"The reals are of shape {reals.shape}, the images of {shape}; bring both to one size."
+        )
+    return reals.first(num_images)
 
 
-def _protocol(num_pairs: int, height: int, width: int) -> dict[str, object]:
+def _half(progress: Progress | None, index: int) -> Progress | None:
+    """The progress of one of two parts, as progress of both."""
+    return None if progress is None else lambda fraction: progress((index + fraction) / 2)
+
+
+def _protocol(found: _Measured) -> dict[str, object]:
+    _, height, width = found.shape
     return {
         "resolution": height if height == width else [height, width],
-        "num_pairs": num_pairs,
-        "pairs": "disjoint, consecutive",
+        "num_pairs": found.num_pairs,
+        "pairs": found.pairs,
         "window": WINDOW,
         "sigma": SIGMA,
         "small_images": "window and sigma shrink in proportion",
@@ -216,3 +216,6 @@ def _protocol(num_pairs: int, height: int, width: int) -> dict[str, object]:
         "weights": list(WEIGHTS),
         "dtype": "float64",
     }
+
+
+_MEASURES = {"consecutive": _measure_consecutive, "all": _measure_all}

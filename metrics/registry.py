@@ -1,16 +1,32 @@
 """Metric names, which carry the count they are computed from, and the result every metric returns.
 
 `swd16k` is the SWD of 16,384 images: the count biases the number, so it belongs to the name (paper,
-section 5). For swd, k is 1024 (the paper's 16k are 16,384 images); for msssim the number counts
-pairs and k is 1000, so `msssim10k` takes the paper's 10,000 pairs, 20,000 images.
+section 5). For swd, k is 1024 (the paper's 16k are 16,384 images), for all others 1000; for msssim
+the number counts pairs, so `msssim10k` takes the paper's 10,000 pairs, 20,000 images. Metrics of
+another network than Inception have names of their own: `fd-effnetlite0-50k` is no `fid50k`.
 """
 
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
-SWD_VERSION = 1
+SWD_VERSION = 2
 MSSSIM_VERSION = 1
+IS_VERSION = 1
+FID_VERSION = 1
+KID_VERSION = 1
+PRDC_VERSION = 1
+
+_VERSIONS = {
+    "swd": SWD_VERSION,
+    "msssim": MSSSIM_VERSION,
+    "is": IS_VERSION,
+    "fid": FID_VERSION,
+    "kid": KID_VERSION,
+    "prdc": PRDC_VERSION,
+}
+_EFFNET = {"is": "is", "fd": "fid", "kd": "kid", "prdc": "prdc"}  # name before -effnetlite0: kind
+_ONE_SET = ("msssim", "is")
 
 
 @dataclass(frozen=True)
@@ -22,20 +38,30 @@ class MetricSpec:
     name : str
         The name as given, such as `swd16k`.
     kind : str
-        `swd` or `msssim`.
+        `swd`, `msssim`, `is`, `fid`, `kid` or `prdc`.
     num_images : int
         How many images of each set are needed.
-    needs_reals : bool
-        Whether it compares with real images.
     version : int
         The metric version of this code: numbers of other versions are not comparable.
+    efficientnet : bool
+        Whether EfficientNet-Lite0 takes the place of Inception.
     """
 
     name: str
     kind: str
     num_images: int
-    needs_reals: bool
     version: int
+    efficientnet: bool = False
+
+    @property
+    def needs_reals(self) -> bool:
+        """Whether it compares with real images."""
+        return self.kind not in _ONE_SET
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether it looks at the features of a network instead of pixels."""
+        return self.kind not in ("swd", "msssim")
 
 
 @dataclass(frozen=True)
@@ -48,7 +74,7 @@ class MetricResult:
         The kind of metric, such as `swd`.
     metric_version : int
     num_images : int
-        Images used of each set.
+        Images used of each set; of the smaller one where the sets are of unequal size.
     seed : int
     values : dict
         Key to value, such as {"32": 4.1, "16": 9.8, "avg": 6.95}.
@@ -94,22 +120,26 @@ def parse(name: str) -> MetricSpec:
     Parameters
     ----------
     name : str
-        `swd` or `msssim` followed by a count without leading zeros and perhaps `k`: `swd16k`,
-        `swd256`, `msssim10k`.
+        `swd`, `msssim`, `is`, `fid`, `kid` or `prdc`, or one of `is-effnetlite0-`,
+        `fd-effnetlite0-`, `kd-effnetlite0-` and `prdc-effnetlite0-`, followed by a count without
+        leading zeros and perhaps `k`: `swd16k`, `swd256`, `msssim10k`, `fd-effnetlite0-5k`.
 
     Raises
     ------
     ValueError
         The name is of another form.
     """
-    found = re.fullmatch(r"(swd|msssim)([1-9][0-9]{0,8})(k?)", name, re.ASCII)
+    kinds, others = "|".join(_VERSIONS), "|".join(_EFFNET)
+    found = re.fullmatch(
+        rf"(?:({kinds})|({others})-effnetlite0-)([1-9][0-9]{{0,8}})(k?)", name, re.ASCII
+    )
     if found is None:
         raise ValueError(
-            f"{name!r} is no metric name: give swd or msssim and a count, such as swd16k (16,384 "
-            "images) or msssim10k (10,000 pairs)."
+            f"{name!r} is no metric name: give swd, msssim, is, fid, kid or prdc and a count, such "
+            "as swd16k (16,384 images), msssim10k (10,000 pairs) or fid50k (50,000 images)."
         )
-    kind, count = found[1], int(found[2])
-    if kind == "swd":
-        return MetricSpec(name, kind, count * (1024 if found[3] else 1), True, SWD_VERSION)
-    pairs = count * (1000 if found[3] else 1)
-    return MetricSpec(name, kind, 2 * pairs, False, MSSSIM_VERSION)
+    kind = found[1] or _EFFNET[found[2]]
+    thousand = 1024 if kind == "swd" else 1000
+    count = int(found[3]) * (thousand if found[4] else 1)
+    num_images = 2 * count if kind == "msssim" else count
+    return MetricSpec(name, kind, num_images, _VERSIONS[kind], efficientnet=bool(found[2]))

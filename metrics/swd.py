@@ -8,35 +8,66 @@ Random numbers are common to all comparisons of a seed: the directions of a leve
 level), the patch positions on (seed, level, index of the image) alone. Both sets share the
 positions, so that a set has distance 0 to itself and comparisons differ by their images only.
 
-One level is in memory at a time: 75 kB of float32 an image and set, 2.5 GB for 16,384 images. Sums
-over them are float64.
+One level is in memory at a time: 75 kB of float32 an image and set, 2.5 GB for 16,384 images.
 """
 
-import os
+import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pgbench.metrics.images import Images, ImageSet, Pixels, as_image_set
-from pgbench.metrics.pyramid import laplacian_level, level_sizes
+from pgbench.metrics.images import Images, ImageSet, as_image_set
+from pgbench.metrics.patches import PATCH, PATCHES_PER_IMAGE, cut_patches
+from pgbench.metrics.pyramid import level_sizes
 from pgbench.metrics.registry import SWD_VERSION, MetricResult
+from pgbench.metrics.repeats import disjoint_halves
+from pgbench.metrics.spool import spooled
+from pgbench.metrics.transport import (
+    DIRECTIONS_PER_BLOCK,
+    NUM_DIRECTIONS,
+    image_influences,
+    sliced_distances,
+    unit_directions,
+)
 
-PATCHES_PER_IMAGE = 128
-PATCH = 7
-NUM_DIRECTIONS = 4 * 128
 SCALE = 1000.0
 
-_POSITIONS, _DIRECTIONS, _FLIPS = 1, 2, 3  # what a random stream is for
-_BATCH_PIXELS = 2**18  # pyramids of larger batches fall out of the cache
-_CACHE_BYTES = 2**28  # decoded sets up to this size are kept instead of read once per level
-_PROJECTION_BYTES = 2**28
-_NORMALISE_ROWS = 2**14
+_ERROR_DIRECTIONS = 32  # of the 512: enough for a standard error
+_CUTTING = 0.1  # part of the time, for the progress bar
 
-Descriptors = NDArray[np.float32]  # (N, 147)
+_DIRECTIONS_IN_WORDS = {
+    "orthonormal": "4 orthonormal blocks of 128, independent per level",
+    "iid": "gaussian, unit length, independent",
+}
+
+Doubles = NDArray[np.float64]
+Directions = Literal["orthonormal", "iid"]
 Progress = Callable[[float], None]  # called with the fraction done, in [0, 1]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What is the same at every level."""
+
+    seed: int
+    directions: Directions
+    device: str
+    num_threads: int | None
+    batch_size: int | None
+
+
+@dataclass(frozen=True)
+class _Level:
+    """What was measured at one level, in units of the value."""
+
+    value: float
+    direction_variance: float  # of the value, over the choice of directions
+    real_influence: Doubles  # (number of reals,)
+    fake_influence: Doubles  # (number of fakes,)
 
 
 def swd(
@@ -46,6 +77,9 @@ def swd(
     seed: int = 0,
     num_images: int | None = None,
     mirror: bool = False,
+    directions: Directions = "orthonormal",
+    noise_floor: bool = False,
+    device: str = "cpu",
     num_threads: int | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
@@ -56,12 +90,21 @@ def swd(
     ----------
     real, fake : ImageSet, array or iterable of batches
         uint8 NCHW, [0, 255]; C = 3; H = W a power of two from 16. Iterables are gathered in memory.
+        Sets of unequal size are compared by their quantiles.
     seed : int
         Of patch positions, directions and flips.
     num_images : int, optional
-        Use the first so many of each set; without it both sets must hold equally many.
+        Use the first so many of each set.
     mirror : bool
         Flip each real image left to right with probability 1/2, as training did.
+    directions : "orthonormal" or "iid"
+        Draw the directions in four orthonormal blocks of 128, which has the same expected value and
+        less scatter, or independently, as the paper has it.
+    noise_floor : bool
+        Also measure two disjoint random halves of the reals, of as many images as there are fakes
+        where there are twice as many reals.
+    device : str
+        Where to project and sort: "cpu" or a torch device such as "cuda".
     num_threads, batch_size : int, optional
         Speed and memory only: the value does not depend on them.
     progress : callable, optional
@@ -71,85 +114,64 @@ def swd(
     -------
     MetricResult
         `values` has a key for each level, such as "32", and "avg". `stderr` is the standard error
-        over the random directions: it does not cover the choice of images or patches.
+        that the choice of the images, patches and directions leaves. `num_images` is that of the
+        smaller set.
 
     Raises
     ------
     ValueError
-        Sets of different sizes or shapes, too few images, or no such pyramid.
+        Sets of different shapes, too few images, or no such pyramid.
     """
     started = time.perf_counter()
-    sets = as_image_set(real, num_images), as_image_set(fake, num_images)
-    sizes = _comparable_sizes(*sets)
-    reals, fakes = (_cached(images) for images in sets)
-
-    def measure(index: int) -> NDArray[np.float64]:  # one level in memory at a time
-        return sliced_distances(
-            _descriptors(reals, sizes[index], seed, mirror, batch_size),
-            _descriptors(fakes, sizes[index], seed, False, batch_size),
-            unit_directions(seed, sizes[index]),
-            num_threads=num_threads,
-            progress=_part(progress, index, len(sizes)),
-        )
-
-    values, stderr = _summary({size: SCALE * measure(i) for i, size in enumerate(sizes)})
+    if directions not in _DIRECTIONS_IN_WORDS:
+        raise ValueError(f"Directions are orthonormal or iid, not {directions!r}.")
+    all_reals = as_image_set(real, None if noise_floor else num_images)
+    reals = all_reals if num_images is None else all_reals.first(num_images)
+    fakes = as_image_set(fake, num_images)
+    sizes = _comparable_sizes(reals, fakes)
+    protocol = _protocol(reals, fakes, sizes=sizes, mirror=mirror, directions=directions)
+    settings = _Settings(seed, directions, device, num_threads, batch_size)
+    part = _span(progress, 0, 1 / 2) if noise_floor else progress
+    values, stderr = _summary(_levels((reals, fakes), (mirror, False), settings, part))
+    floor = None
+    if noise_floor:
+        halves = _halves(all_reals, fakes.num_images, seed)
+        protocol["noise_floor_images"] = halves[0].num_images
+        part = _span(progress, 1 / 2, 1)
+        floor, _ = _summary(_levels(halves, (mirror, mirror), settings, part))
+    count = min(reals.num_images, fakes.num_images)
     wall_sec = round(time.perf_counter() - started, 3)
-    protocol = _protocol(sizes, mirror)
-    count = reals.num_images
-    return MetricResult("swd", SWD_VERSION, count, seed, values, stderr, protocol, wall_sec)
+    return MetricResult(
+        "swd", SWD_VERSION, count, seed, values, stderr, protocol, wall_sec, noise_floor=floor
+    )
 
 
-def sliced_distances(
-    a: Descriptors,
-    b: Descriptors,
-    directions: NDArray[np.float32],
-    *,
-    num_threads: int | None = None,
-    progress: Progress | None = None,
-) -> NDArray[np.float64]:
-    """The one-dimensional Wasserstein distance of two equally large sets along each direction.
-
-    Parameters
-    ----------
-    a, b : (N, D) float32
-    directions : (K, D) float32
-        Of unit length.
-
-    Returns
-    -------
-    (K,) float64
-        mean |sorted(a @ d) - sorted(b @ d)| for each direction d.
-    """
-    block = max(1, min(len(directions), _PROJECTION_BYTES // (2 * a.itemsize * len(a))))
-    buffers = np.empty((2, block, len(a)), np.float32)  # fresh memory for each block would be slow
-    found: list[float] = []
-    with ThreadPoolExecutor(num_threads or os.cpu_count() or 1) as pool:
-        for start in range(0, len(directions), block):
-            chosen = directions[start : start + block]
-            projected_a, projected_b = buffers[:, : len(chosen)]
-            np.matmul(chosen, a.T, out=projected_a)
-            np.matmul(chosen, b.T, out=projected_b)
-            found.extend(pool.map(_wasserstein_in_place, projected_a, projected_b))
-            if progress is not None:
-                progress((start + len(chosen)) / len(directions))
-    return np.array(found)
+def _halves(reals: ImageSet, at_most: int, seed: int) -> tuple[ImageSet, ImageSet]:
+    if reals.num_images < 2:
+        raise ValueError("A noise floor needs at least 2 reals, but there is 1.")
+    a, b = disjoint_halves(reals.num_images, at_most, seed=seed)
+    return reals.select(a), reals.select(b)
 
 
-def patch_corners(seed: int, size: int, num_images: int) -> NDArray[np.int64]:
-    """Upper left corners (row, column) of the patches, (num_images, 128, 2), in [0, size - 7].
-
-    The centres are uniform in [3, size - 3), with replacement. The corners of an image depend on
-    (seed, size, index of the image) alone, whatever `num_images` is.
-    """
-    shape = (num_images, PATCHES_PER_IMAGE, 2)
-    return _stream(seed, _POSITIONS, size).integers(0, size - PATCH + 1, shape)
-
-
-def unit_directions(seed: int, size: int) -> NDArray[np.float32]:
-    """512 random directions of unit length for one level, (512, 147)."""
-    gaussian = _stream(seed, _DIRECTIONS, size).standard_normal((NUM_DIRECTIONS, 3 * PATCH**2))
-    unit: NDArray[np.float64] = gaussian / np.linalg.norm(gaussian, axis=1, keepdims=True)
-    return unit.astype(np.float32)
+def _levels(
+    sets: tuple[ImageSet, ImageSet],
+    mirrors: tuple[bool, bool],
+    settings: _Settings,
+    progress: Progress | None,
+) -> dict[int, _Level]:
+    """Compare two sets at every level; one is in memory at a time."""
+    sizes = level_sizes(sets[0].shape[1])
+    with spooled(sets[0]) as a, spooled(sets[1]) as b:
+        return {
+            size: _measure(
+                (a, b),
+                mirrors,
+                size,
+                settings,
+                progress=_span(progress, i / len(sizes), (i + 1) / len(sizes)),
+            )
+            for i, size in enumerate(sizes)
+        }
 
 
 def _comparable_sizes(real: ImageSet, fake: ImageSet) -> tuple[int, ...]:
@@ -159,98 +181,108 @@ def _comparable_sizes(real: ImageSet, fake: ImageSet) -> tuple[int, ...]:
             f"The reals are of shape {real.shape}, the fakes of {fake.shape}; SWD compares images "
             "of one size."
         )
-    if real.num_images != fake.num_images:
+    if not (real.num_images and fake.num_images):
         raise ValueError(
-            f"There are {real.num_images} reals and {fake.num_images} fakes; SWD needs equally "
-            f"many, so ask for at most {min(real.num_images, fake.num_images)} images."
+            f"SWD needs at least 1 image in each set, but there are {real.num_images} reals and "
+            f"{fake.num_images} fakes."
         )
-    if not real.num_images:
-        raise ValueError("SWD needs at least 1 image in each set, but both are empty.")
     _, height, width = real.shape
     if height != width:
         raise ValueError(f"SWD needs square images, not {width}x{height}.")
     return level_sizes(height)
 
 
-def _descriptors(
-    images: ImageSet, size: int, seed: int, mirror: bool, batch_size: int | None
-) -> Descriptors:
-    """The normalised patches of one level, (num_images x 128, 147), image after image.
-
-    A channel without any variation is centred and left unscaled.
-    """
-    corners = patch_corners(seed, size, images.num_images)
-    flips = _stream(seed, _FLIPS).integers(0, 2, images.num_images).astype(bool) & mirror
-    patches = np.empty((images.num_images, PATCHES_PER_IMAGE, 3 * PATCH**2), np.float32)
-    start = 0
-    for batch in images.batches(batch_size or _fitting_batch(images)):
-        chosen = slice(start, start + len(batch))
-        level = laplacian_level(_flipped(batch, flips[chosen]), size)
-        patches[chosen] = _cut(level, corners[chosen]).reshape(-1, PATCHES_PER_IMAGE, 3 * PATCH**2)
-        start += len(batch)
-    descriptors = patches.reshape(-1, 3 * PATCH**2)
-    _normalise_in_place(descriptors)
-    return descriptors
-
-
-def _flipped(batch: Pixels, flips: NDArray[np.bool_]) -> Pixels:
-    return np.where(flips[:, None, None, None], batch[..., ::-1], batch) if flips.any() else batch
-
-
-def _cut(level: NDArray[np.float32], corners: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Patches (N, 128, 3, 7, 7) of (N, 3, size, size) at (N, 128, 2) corners."""
-    windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(2, 3))
-    found: NDArray[np.float32] = windows[
-        np.arange(len(level))[:, None], :, corners[..., 0], corners[..., 1]
-    ]
-    return found
-
-
-def _normalise_in_place(descriptors: Descriptors) -> None:
-    """Give each channel of (N, 147) mean 0 and standard deviation 1 over all patches."""
-    channels = descriptors.reshape(-1, 3, PATCH**2)
-    blocks = [channels[i : i + _NORMALISE_ROWS] for i in range(0, len(channels), _NORMALISE_ROWS)]
-    num_values = len(channels) * PATCH**2
-    mean = sum(block.sum((0, 2), dtype=np.float64) for block in blocks) / num_values
-    squares = sum(((block - mean[:, None]) ** 2).sum((0, 2)) for block in blocks)
-    std = np.sqrt(squares / num_values)
-    std[std == 0] = 1
-    for block in blocks:
-        block[:] = (block - mean[:, None]) / std[:, None]
+def _measure(
+    sets: tuple[ImageSet, ImageSet],
+    mirrors: tuple[bool, bool],
+    size: int,
+    settings: _Settings,
+    *,
+    progress: Progress | None,
+) -> _Level:
+    """Compare two sets at one level."""
+    a, b = (
+        cut_patches(
+            images,
+            size,
+            seed=settings.seed,
+            mirror=mirror,
+            batch_size=settings.batch_size,
+            num_threads=settings.num_threads,
+            progress=_span(progress, i * _CUTTING, (i + 1) * _CUTTING),
+        )
+        for i, (images, mirror) in enumerate(zip(sets, mirrors, strict=True))
+    )
+    directions = unit_directions(
+        settings.seed, size, orthonormal=settings.directions == "orthonormal"
+    )
+    distances = sliced_distances(
+        a,
+        b,
+        directions,
+        device=settings.device,
+        num_threads=settings.num_threads,
+        progress=_span(progress, 2 * _CUTTING, 1),
+    )
+    few = directions[:: NUM_DIRECTIONS // _ERROR_DIRECTIONS]
+    influences = image_influences(a, b, few, num_threads=settings.num_threads)
+    return _Level(
+        SCALE * float(distances.mean()),
+        SCALE**2 * _direction_variance(distances, settings.directions),
+        SCALE * influences[0],
+        SCALE * influences[1],
+    )
 
 
-def _wasserstein_in_place(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """mean |sorted a - sorted b|; both are overwritten."""
-    a.sort()
-    b.sort()
-    a -= b
-    np.abs(a, out=a)
-    return float(a.mean(dtype=np.float64))
+def _direction_variance(distances: Doubles, directions: Directions) -> float:
+    """Of the mean over the directions, of which only whole blocks are independent."""
+    if directions == "orthonormal":
+        distances = distances.reshape(-1, DIRECTIONS_PER_BLOCK).mean(axis=1)
+    return float(distances.var(ddof=1)) / len(distances)
 
 
 def _summary(
-    distances: dict[int, NDArray[np.float64]],
+    levels: dict[int, _Level],
 ) -> tuple[dict[str, float], dict[str, float | None]]:
-    """Mean and standard error over the directions of each level, and of the plain mean."""
-    values = {str(size): float(found.mean()) for size, found in distances.items()}
-    errors = {
-        str(size): float(found.std(ddof=1)) / len(found) ** 0.5 for size, found in distances.items()
+    """Value and standard error of each level, and of the plain mean over the levels."""
+    values = {str(size): level.value for size, level in levels.items()}
+    stderr: dict[str, float | None] = {
+        str(size): _stderr([level]) for size, level in levels.items()
     }
-    # The levels have directions of their own, so their errors are independent.
-    average_error = sum(error**2 for error in errors.values()) ** 0.5 / len(errors)
     values["avg"] = sum(values.values()) / len(values)
-    return values, {**errors, "avg": average_error}
+    return values, {**stderr, "avg": _stderr(list(levels.values()))}
 
 
-def _protocol(sizes: tuple[int, ...], mirror: bool) -> dict[str, object]:
+def _stderr(levels: list[_Level]) -> float:
+    """Of the mean over some levels: they share their images, but not their directions."""
+    variance = sum(level.direction_variance for level in levels) / len(levels) ** 2
+    for influences in (
+        [level.real_influence for level in levels],
+        [level.fake_influence for level in levels],
+    ):
+        mean = np.mean(influences, axis=0)
+        variance += float(mean.var()) / max(1, len(mean) - 1)
+    return math.sqrt(variance)
+
+
+def _protocol(
+    reals: ImageSet,
+    fakes: ImageSet,
+    *,
+    sizes: tuple[int, ...],
+    mirror: bool,
+    directions: Directions,
+) -> dict[str, object]:
     return {
         "resolution": sizes[0],
         "levels": list(sizes),
+        "num_reals": reals.num_images,
+        "num_fakes": fakes.num_images,
         "patches_per_image": PATCHES_PER_IMAGE,
         "patch_size": PATCH,
         "positions": "uniform, shared by both sets",
         "num_directions": NUM_DIRECTIONS,
-        "directions": "gaussian, unit length, independent per level",
+        "directions": _DIRECTIONS_IN_WORDS[directions],
         "normalisation": "per set and channel",
         "scale": SCALE,
         "mirror": mirror,
@@ -258,24 +290,8 @@ def _protocol(sizes: tuple[int, ...], mirror: bool) -> dict[str, object]:
     }
 
 
-def _fitting_batch(images: ImageSet) -> int:
-    return max(1, _BATCH_PIXELS // (images.shape[1] * images.shape[2]))
-
-
-def _cached(images: ImageSet) -> ImageSet:
-    if images.num_images * int(np.prod(images.shape)) > _CACHE_BYTES:
-        return images
-    return as_image_set(np.concatenate(list(images.batches(_fitting_batch(images)))))
-
-
-def _part(progress: Progress | None, index: int, count: int) -> Progress | None:
-    """The progress of part `index` of `count`, as progress of the whole."""
+def _span(progress: Progress | None, start: float, end: float) -> Progress | None:
+    """The progress of a part, as progress of the whole."""
     if progress is None:
         return None
-    return lambda fraction: progress((index + fraction) / count)
-
-
-def _stream(*key: int) -> np.random.Generator:
-    if min(key) < 0:
-        raise ValueError(f"A seed is a whole number from 0, not {key[0]}.")
-    return np.random.default_rng(key)
+    return lambda fraction: progress(start + (end - start) * fraction)

@@ -7,8 +7,10 @@ from typing import NoReturn
 import click
 
 from pgbench import __version__
+from pgbench.cli_compare import compare
 from pgbench.cli_data import data
 from pgbench.cli_evaluate import evaluate, generate
+from pgbench.cli_fidelity import fid, inception_score, kid, prdc
 from pgbench.cli_metrics import metrics
 from pgbench.cli_report import report
 from pgbench.cli_run import run
@@ -22,8 +24,10 @@ def cli() -> None:
     """Reproducible evaluation of generative models, starting with Progressive GANs."""
 
 
-for command in (run, evaluate, generate, metrics, data, report):
+for command in (run, evaluate, generate, metrics, compare, data, report):
     cli.add_command(command)
+for metric in (inception_score, fid, kid, prdc):
+    metrics.add_command(metric)
 
 
 def main() -> None:

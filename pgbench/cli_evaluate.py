@@ -14,7 +14,7 @@ _DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), d
 @_DEVICE
 def evaluate(runs: tuple[Path, ...], names: str | None, data: str | None, device: str) -> None:
     """Measure every snapshot of RUNS and add the values to their records."""
-    from pgbench.cli_metrics import progress_bar
+    from pgbench.cli_progress import progress_bar
     from pgbench.environment import choose_device
     from pgbench.evaluate import evaluate_run
 

@@ -1,19 +1,45 @@
-"""`pgbench metrics`: measure image sets (paper section 5)."""
+"""`pgbench metrics swd|msssim`: measure image sets (paper section 5); `cli_fidelity` adds the rest.
+
+Options that all metrics share are here.
+"""
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pgbench.cli_progress import progress_bar
+
 if TYPE_CHECKING:
+    from pgbench.metrics.images import ImageSet
     from pgbench.metrics.registry import MetricResult
 
-_IMAGES = click.Path(path_type=Path)
-_Command = Callable[..., None]
+IMAGES = click.Path(path_type=Path)
+Command = Callable[..., None]
+Measure = Callable[..., "MetricResult"]
+
+_COMMON = (
+    click.option("--num-images", type=click.IntRange(min=1), help="Use the first N images."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+    click.option(
+        "--repeats",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Average over so many seeds.",
+    ),
+    click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be decoded."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+)
+_TWO_SETS = (
+    click.option("--mirror", is_flag=True, help="Flip the reals at random, as training did."),
+    click.option(
+        "--noise-floor", is_flag=True, help="Also measure two disjoint halves of the reals."
+    ),
+)
 
 
 @click.group()
@@ -21,70 +47,132 @@ def metrics() -> None:
     """Measure image sets: a folder, a .zip, a .npy or .npz of uint8 images, or an image store."""
 
 
-def _common_options(command: _Command) -> _Command:
-    options = (
-        click.option("--num-images", type=click.IntRange(min=1), help="Use the first N images."),
-        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
-    )
-    for option in reversed(options):
+def common_options(command: Command) -> Command:
+    """The options of every metric."""
+    for option in reversed(_COMMON):
         command = option(command)
     return command
 
 
+def two_set_options(command: Command) -> Command:
+    """The options of a metric between REAL and FAKE, and the two arguments."""
+    for option in reversed(_TWO_SETS):
+        command = option(command)
+    command = common_options(command)
+    return click.argument("real", type=IMAGES)(click.argument("fake", type=IMAGES)(command))
+
+
 @metrics.command()
-@click.argument("real", type=_IMAGES)
-@click.argument("fake", type=_IMAGES)
-@_common_options
-@click.option("--mirror", is_flag=True, help="Flip the reals at random, as training did.")
-def swd(real: Path, fake: Path, mirror: bool, as_json: bool, **options: Any) -> None:
+@two_set_options
+@click.option(
+    "--directions",
+    type=click.Choice(["orthonormal", "iid"]),
+    default="orthonormal",
+    show_default=True,
+    help="iid is the paper's own; orthonormal blocks scatter less.",
+)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+def swd(real: Path, fake: Path, device: str, skip_broken: bool, **options: Any) -> None:
     """Sliced Wasserstein distance x 1000 between REAL and FAKE, lower is better.
 
-    Without --num-images, both sets are used whole and must hold equally many images.
+    Sets of unequal size are compared by their quantiles.
     """
-    from pgbench.metrics import open_images
     from pgbench.metrics import swd as measure
 
-    real_set, fake_set = open_images(real), open_images(fake)
-    with progress_bar("swd") as progress:
-        result = measure(real_set, fake_set, mirror=mirror, progress=progress, **options)
-    _show(result, as_json)
+    if device == "cuda":
+        from pgbench.environment import choose_device
+
+        choose_device(device)
+    sets = open_sets(real, fake, skip_broken=skip_broken)
+    run_metric(partial(measure, device=device), sets, **options)
 
 
 @metrics.command()
-@click.argument("fake", type=_IMAGES)
-@_common_options
-def msssim(fake: Path, as_json: bool, **options: Any) -> None:
-    """MS-SSIM of the pairs (0, 1), (2, 3), ... of FAKE, lower means more variation.
+@click.argument("fake", type=IMAGES)
+@common_options
+@click.option(
+    "--pairs",
+    type=click.Choice(["consecutive", "all"]),
+    default="consecutive",
+    show_default=True,
+    help="(0, 1), (2, 3), ... as the paper has it, or every pair.",
+)
+@click.option("--reals", type=IMAGES, help="Measure these, too, for reference.")
+def msssim(fake: Path, reals: Path | None, skip_broken: bool, **options: Any) -> None:
+    """MS-SSIM of the pairs of FAKE, lower means more variation.
 
-    The number of images must be even. Nothing is random: --seed is only recorded.
+    The number of images must be even for consecutive pairs. Nothing is random: --seed is only
+    recorded.
     """
     from pgbench.metrics import msssim as measure
+
+    sets = open_sets(fake, *([reals] if reals else []), skip_broken=skip_broken)
+    run_metric(partial(_with_reference, measure), sets, **options)
+
+
+def _with_reference(
+    measure: Measure, fake: "ImageSet", reals: "ImageSet | None" = None, **options: Any
+) -> "MetricResult":
+    return measure(fake, reals=reals, **options)
+
+
+def open_sets(*paths: Path, skip_broken: bool) -> "list[ImageSet]":
+    """Open image sets, with a bar where every file of them is tried first."""
     from pgbench.metrics import open_images
 
-    fake_set = open_images(fake)
-    with progress_bar("msssim") as progress:
-        result = measure(fake_set, progress=progress, **options)
-    _show(result, as_json)
+    if not skip_broken:
+        return [open_images(path) for path in paths]
+    found = []
+    for path in paths:
+        with progress_bar(f"checking {path}") as progress:
+            found.append(open_images(path, skip_broken=True, progress=progress))
+        for name in found[-1].skipped:
+            click.echo(f"Skipped {path}/{name}", err=True)
+    return found
 
 
-@contextmanager
-def progress_bar(name: str) -> Iterator[Callable[[float], None]]:
-    """A function that shows a fraction done on stderr, if that is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
+def run_metric(
+    measure: Measure,
+    sets: "list[ImageSet]",
+    *,
+    as_json: bool,
+    repeats: int,
+    seed: int,
+    num_images: int | None,
+    **options: Any,
+) -> None:
+    """Measure some sets with a bar, as often as asked, and print the result."""
+    from dataclasses import replace
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(name, total=1.0)
-        yield lambda fraction: bar.update(task, completed=fraction)
+    from pgbench.metrics import repeated
+
+    names = " and ".join(each.name for each in sets)
+    images = sum(min(each.num_images, num_images or each.num_images) for each in sets)
+    with progress_bar(names, images=repeats * images) as progress:
+
+        def once(each_seed: int, index: int) -> "MetricResult":
+            part = partial(_part, progress, index, repeats)
+            return measure(*sets, seed=each_seed, num_images=num_images, progress=part, **options)
+
+        result = repeated(once, seed=seed, repeats=repeats)
+    if skipped := sum(len(each.skipped) for each in sets):
+        result = replace(result, protocol=result.protocol | {"skipped_files": skipped})
+    show(result, as_json=as_json)
 
 
-def _show(result: "MetricResult", as_json: bool) -> None:
+def _part(progress: Callable[[float], None], index: int, count: int, fraction: float) -> None:
+    progress((index + fraction) / count)
+
+
+def show(result: "MetricResult", *, as_json: bool) -> None:
+    """Print a result for programs or for people."""
     if as_json:
         click.echo(json.dumps(result.to_json(), allow_nan=False))
         return
     click.echo(f"{result.metric}, {result.num_images} images, seed {result.seed}")
+    width = max(8, *map(len, result.values))
     for key, value in result.values.items():
-        error = result.stderr[key]
-        click.echo(f"{key:>8}  {value:10.4f}" + ("" if error is None else f"  +- {error:.4f}"))
+        error, floor = result.stderr[key], result.noise_floor
+        text = f"{key:>{width}}  {value:10.4f}"
+        text += "" if error is None else f"  +- {error:.4f}"
+        click.echo(text + ("" if floor is None else f"  noise floor {floor[key]:.4f}"))

@@ -6,8 +6,9 @@ seed 0: the same for every run that is compared.
 
 import logging
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from pgbench.checkpoint import load_snapshot
 from pgbench.config import RunConfig, replace
 from pgbench.data import Images, ImageStore
 from pgbench.environment import last_data
+from pgbench.metrics.extractors import Extractor, open_efficientnet, open_inception
+from pgbench.metrics.fidelity import fid, inception_score, kid, prdc
 from pgbench.metrics.images import ImageSet, open_images
 from pgbench.metrics.msssim import msssim
 from pgbench.metrics.registry import MetricResult, MetricSpec, parse
@@ -31,7 +34,13 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str, float], None]  # metric name, fraction done
 
 _METRIC_SEED = 0
-_LAST_KEYS = ("avg", "msssim")  # recorded last: without it a kill tore the metric apart
+_LAST_KEYS = (  # of each metric; recorded last: without it a kill tore the metric apart
+    *("avg", "msssim", "is_std", "fid", "kid_std", "coverage"),
+    *("is-effnetlite0_std", "fd-effnetlite0", "kd-effnetlite0_std", "coverage-effnetlite0"),
+)
+_Measure = Callable[..., MetricResult]
+_ALONE: dict[str, _Measure] = {"msssim": msssim, "is": inception_score}
+_COMPARED: dict[str, _Measure] = {"swd": swd, "fid": fid, "kid": kid, "prdc": prdc}
 
 
 def evaluate_run(
@@ -124,7 +133,13 @@ def evaluate_snapshot(
     generator, info = load_snapshot(path, device)
     for spec in specs:
         result = measure(
-            spec, generator, info.lod, config=config, store=store, on_progress=on_progress
+            spec,
+            generator,
+            info.lod,
+            config=config,
+            store=store,
+            device=device,
+            on_progress=on_progress,
         )
         for record in _records(folder.run_id, kimg, spec, result, config=config, store=store):
             folder.append_record(record)
@@ -138,16 +153,23 @@ def measure(
     *,
     config: RunConfig,
     store: ImageStore,
+    device: torch.device,
     on_progress: Progress,
 ) -> MetricResult:
     """One metric of one generator."""
     fakes = fake_images(generator, lod, spec.num_images)
-    report = partial(on_progress, spec.name)
+    how: dict[str, Any] = {"seed": _METRIC_SEED, "progress": partial(on_progress, spec.name)}
+    if spec.needs_features:
+        how["extractor"] = _extractor(spec.efficientnet, str(device))
     if not spec.needs_reals:
-        return msssim(fakes, progress=report)
+        return _ALONE[spec.kind](fakes, **how)
     reals = real_images(store, config.data.resolution, spec.num_images)
-    mirror = config.data.mirror
-    return swd(reals, fakes, seed=_METRIC_SEED, mirror=mirror, progress=report)
+    return _COMPARED[spec.kind](reals, fakes, mirror=config.data.mirror, **how)
+
+
+@cache
+def _extractor(efficientnet: bool, device: str) -> Extractor:
+    return open_efficientnet(device) if efficientnet else open_inception(None, device=device)
 
 
 def fake_images(generator: Generator, lod: float, count: int) -> ImageSet:

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from pgbench.metrics import msssim
+from pgbench.metrics import msssim, msssim_pairs
 from pgbench.metrics.images import as_image_set
-from pgbench.metrics.msssim import pair_similarities
+from pgbench.metrics.similarity import pair_similarities
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -127,6 +127,137 @@ def test_the_result_says_what_was_measured():
     assert (found.metric, found.num_images, found.seed) == ("msssim", 4, 3)
     assert (found.protocol["num_pairs"], found.protocol["resolution"]) == (2, 16)
     assert msssim(random_images(6, 2, 16)).stderr == {"msssim": None}
+
+
+def every_pair(images):
+    """The plain transcription of all pairs, as a symmetric matrix."""
+    found = np.zeros((len(images), len(images)))
+    for i, j in zip(*np.triu_indices(len(images), 1), strict=True):
+        found[i, j] = found[j, i] = transcribed_pair(images[i], images[j])
+    return found
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (32, 32), (64, 64), (16, 48)])
+def test_all_pairs_agree_with_a_plain_transcription(height, width):
+    images = random_images(8, 5, height, width)
+    images[1:3] = images[3] // 2 + 40
+    expected = every_pair(images)
+    found = msssim(images, pairs="all")
+    assert found.values == {"msssim": pytest.approx(expected.sum() / 20, rel=1e-9)}
+    error = 2 * np.std(expected.sum(axis=0) / 4, ddof=1) / 5**0.5
+    assert found.stderr == {"msssim": pytest.approx(error, rel=1e-9)}
+    assert (found.num_images, found.protocol["num_pairs"]) == (5, 10)
+    assert found.protocol["pairs"] == "all"
+    assert msssim(images[:4]).protocol["pairs"] == "disjoint, consecutive"
+
+
+@pytest.mark.parametrize("size", [16, 1024])
+def test_both_ends_of_the_sizes(size):
+    """Four grey images: every contrast is 1, and the last luminance is left."""
+    greys = np.array([0, 60, 180, 255.0])
+    images = np.tile(greys[:, None, None, None].astype(np.uint8), (1, 3, size, size))
+    products, squares = np.multiply.outer(greys, greys), np.add.outer(greys**2, greys**2)
+    expected = ((2 * products + C1) / (squares + C1)) ** 0.1333
+    found = msssim(images, pairs="all").values["msssim"]
+    assert found == pytest.approx(expected[np.triu_indices(4, 1)].mean(), rel=1e-6)
+    found = msssim(images, num_images=2).values["msssim"]
+    assert found == pytest.approx(expected[0, 1], rel=1e-6)
+
+
+def test_neither_blocks_nor_threads_change_a_bit_of_all_pairs(monkeypatch):
+    images = random_images(9, 23, 16)
+    expected = msssim(images, pairs="all")
+    for batch_size, num_threads in [(1, 1), (2, 3), (7, 1), (100, 2)]:
+        found = msssim(images, pairs="all", batch_size=batch_size, num_threads=num_threads)
+        assert (found.values, found.stderr) == (expected.values, expected.stderr)
+    monkeypatch.setattr(msssim_pairs, "CHUNK_PIXELS", 5 * 16 * 16)
+    monkeypatch.setattr(msssim_pairs, "_BLOCK_BYTES", 9 * 96 * 16 * 16)
+    assert msssim(images, pairs="all").values == expected.values
+    batches = iter([images[:5], images[5:6], images[6:]])
+    assert msssim(batches, pairs="all").values == expected.values
+
+
+def test_the_order_of_the_images_does_not_matter_for_all_pairs():
+    images = random_images(10, 9, 16)
+    found, reverse = (msssim(x, pairs="all") for x in (images, images[::-1]))
+    assert found.values["msssim"] == pytest.approx(reverse.values["msssim"], rel=1e-12)
+    assert found.stderr["msssim"] == pytest.approx(reverse.stderr["msssim"], rel=1e-9)
+
+
+def blends(seed, n):
+    """Noise that holds more or less of one common image."""
+    rng = np.random.default_rng(seed)
+    common = np.random.default_rng(99).integers(0, 256, (1, 3, 16, 16))
+    share = rng.uniform(0, 1, (n, 1, 1, 1))
+    return (share * common + (1 - share) * rng.integers(0, 256, (n, 3, 16, 16))).astype(np.uint8)
+
+
+def test_the_standard_error_of_all_pairs_is_that_of_repeated_samples():
+    found = [msssim(blends(seed, 24), pairs="all") for seed in range(100)]
+    spread = np.std([x.values["msssim"] for x in found], ddof=1)
+    assert 0.85 < np.mean([x.stderr["msssim"] for x in found]) / spread < 1.2
+
+
+@pytest.mark.parametrize("pairs", ["consecutive", "all"])
+def test_the_reals_are_measured_likewise(pairs):
+    fakes, reals = random_images(11, 6, 16), random_images(12, 9, 16) // 2
+    alone, reference = (msssim(x, pairs=pairs, num_images=6) for x in (fakes, reals))
+    seen = []
+    found = msssim(fakes, reals=reals, pairs=pairs, progress=seen.append)
+    assert found.values == {**alone.values, "reals": reference.values["msssim"]}
+    assert found.stderr == {**alone.stderr, "reals": reference.stderr["msssim"]}
+    assert (found.num_images, found.protocol) == (6, alone.protocol)
+    assert seen == sorted(seen)
+    assert (0.5 in seen, seen[-1]) == (True, 1.0)
+    streamed = msssim(iter([fakes[:2], fakes[2:]]), reals=iter([reals]), pairs=pairs)
+    assert streamed.values == found.values
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((6, 3, 32, 32), {}, r"reals are of shape \(3, 32, 32\), the images of \(3, 16, 16\)"),
+        ((3, 3, 16, 16), {}, "4 images were asked for.*holds 3"),
+        ((6, 3, 16, 16), {"num_images": 6}, "6 images were asked for.*holds 4"),
+    ],
+)
+@pytest.mark.parametrize("pairs", ["consecutive", "all"])
+def test_reals_that_do_not_compare_are_refused(shape, options, message, pairs):
+    images, reals = np.zeros((4, 3, 16, 16), np.uint8), np.zeros(shape, np.uint8)
+    with pytest.raises(ValueError, match=message):
+        msssim(images, reals=reals, pairs=pairs, **options)
+
+
+def test_reals_are_compared_with_a_stream_when_its_size_is_known():
+    images, reals = np.zeros((4, 3, 16, 16), np.uint8), np.zeros((4, 3, 32, 32), np.uint8)
+    with pytest.raises(ValueError, match="reals are of shape"):
+        msssim(iter([images]), reals=reals)
+
+
+@pytest.mark.parametrize(
+    ("shape", "pairs", "message"),
+    [
+        ((1, 3, 16, 16), "all", "in pairs: it needs at least 2, not 1"),
+        ((4, 3, 24, 16), "all", "multiples of 16, not 24 and 16"),
+        ((4, 3, 16, 16), "some", "consecutive or all, not 'some'"),
+    ],
+)
+def test_all_pairs_that_cannot_be_measured_are_refused(shape, pairs, message):
+    with pytest.raises(ValueError, match=message):
+        msssim(np.zeros(shape, np.uint8), pairs=pairs)
+
+
+def test_all_pairs_of_two_images_have_no_standard_error():
+    images = random_images(13, 2, 16)
+    found = msssim(images, pairs="all")
+    assert found.values["msssim"] == pytest.approx(msssim(images).values["msssim"], rel=1e-9)
+    assert found.stderr == {"msssim": None}
+
+
+def test_progress_of_all_pairs_rises_to_1():
+    seen = []
+    msssim(random_images(14, 10, 16), pairs="all", batch_size=4, progress=seen.append)
+    assert seen == pytest.approx([6 / 45, 22 / 45, 30 / 45, 36 / 45, 44 / 45, 1.0])
 
 
 def test_progress_rises_to_1():

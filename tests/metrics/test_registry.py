@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pgbench.metrics import MetricResult, MetricSpec, parse
+from pgbench.metrics.registry import SWD_VERSION
 
 
 @pytest.mark.parametrize(
@@ -16,17 +17,52 @@ from pgbench.metrics import MetricResult, MetricSpec, parse
         ("swd256", "swd", 256, True),
         ("msssim10k", "msssim", 20000, False),
         ("msssim1", "msssim", 2, False),
+        ("is50k", "is", 50_000, False),
+        ("fid50k", "fid", 50_000, True),
+        ("kid1k", "kid", 1000, True),
+        ("prdc500", "prdc", 500, True),
     ],
 )
 def test_names_carry_the_count(name, kind, num_images, needs_reals):
-    assert parse(name) == MetricSpec(name, kind, num_images, needs_reals, version=1)
+    spec = parse(name)
+    version = SWD_VERSION if kind == "swd" else 1
+    assert spec == MetricSpec(name, kind, num_images, version)
+    assert spec.needs_reals == needs_reals
+    assert spec.needs_features == (kind not in ("swd", "msssim"))
 
 
 @pytest.mark.parametrize(
-    "name", ["", "swd", "swd0", "swd0k", "swd-1", "swd16K", "swd16k ", "swd16k\n", "fid50k", "swd٣"]
+    ("name", "kind"),
+    [
+        ("is-effnetlite0-5k", "is"),
+        ("fd-effnetlite0-5k", "fid"),
+        ("kd-effnetlite0-5k", "kid"),
+        ("prdc-effnetlite0-5k", "prdc"),
+    ],
+)
+def test_another_network_has_names_of_its_own(name, kind):
+    assert parse(name) == MetricSpec(name, kind, 5000, 1, efficientnet=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "swd",
+        "swd0",
+        "swd0k",
+        "swd-1",
+        "swd16K",
+        "swd16k ",
+        "swd16k\n",
+        "fid",
+        "fid-effnetlite0-5k",
+        "fd50k",
+        "swd٣",
+    ],
 )
 def test_other_names_are_refused(name):
-    with pytest.raises(ValueError, match="give swd or msssim and a count") as caught:
+    with pytest.raises(ValueError, match="give swd, msssim, is, fid, kid or prdc") as caught:
         parse(name)
     assert repr(name) in str(caught.value)
 

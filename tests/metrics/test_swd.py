@@ -1,17 +1,18 @@
 """SWD in closed form, against a plain float64 transcription, and its invariances."""
 
 import math
-import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from scipy.stats import wasserstein_distance
 
 from pgbench.metrics import swd
-from pgbench.metrics.images import as_image_set
-from pgbench.metrics.swd import patch_corners, sliced_distances, unit_directions
+from pgbench.metrics.images import ImageSet, as_image_set
+from pgbench.metrics.patches import patch_corners
+from pgbench.metrics.transport import unit_directions
 
 FILTER = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
 
@@ -50,16 +51,15 @@ def transcribed_descriptors(images, size, corners):
     return patches.reshape(len(patches), 147)
 
 
-def transcribed_swd(real, fake, seed):
+def transcribed_swd(real, fake, seed, *, orthonormal=True):
     values = {}
     size = real.shape[2]
     while size >= 16:
-        corners = patch_corners(seed, size, len(real))
-        a = transcribed_descriptors(real, size, corners)
-        b = transcribed_descriptors(fake, size, corners)
-        distances = [
-            np.abs(np.sort(a @ d) - np.sort(b @ d)).mean() for d in unit_directions(seed, size)
-        ]
+        corners = patch_corners(seed, size, max(len(real), len(fake)))
+        a = transcribed_descriptors(real, size, corners[: len(real)])
+        b = transcribed_descriptors(fake, size, corners[: len(fake)])
+        directions = unit_directions(seed, size, orthonormal=orthonormal)
+        distances = [wasserstein_distance(a @ d, b @ d) for d in directions]
         values[str(size)] = 1000 * np.mean(distances)
         size //= 2
     return {**values, "avg": np.mean(list(values.values()))}
@@ -75,6 +75,39 @@ def test_agrees_with_a_plain_transcription(size, seed):
         assert measured[key] == pytest.approx(value, rel=1e-5)
 
 
+def test_iid_directions_agree_with_a_plain_transcription():
+    real, fake = random_images(3, 6, 16), random_images(4, 6, 16, high=180)
+    measured = swd(real, fake, directions="iid").values
+    assert measured == pytest.approx(transcribed_swd(real, fake, 0, orthonormal=False), rel=1e-5)
+    assert measured != swd(real, fake).values
+
+
+@pytest.mark.parametrize(("reals", "fakes"), [(6, 4), (5, 6), (1, 3)])
+def test_unequal_counts_compare_by_quantile(reals, fakes):
+    real, fake = random_images(3, reals, 16), random_images(4, fakes, 16, high=180)
+    found = swd(real, fake)
+    assert found.values == pytest.approx(transcribed_swd(real, fake, 0), rel=1e-5)
+    assert found.num_images == min(reals, fakes)
+    assert (found.protocol["num_reals"], found.protocol["num_fakes"]) == (reals, fakes)
+
+
+def test_an_uneven_copy_of_a_set_is_near_it_and_twice_the_set_at_distance_0():
+    images = random_images(30, 6, 16)
+    corners_differ = swd(images, np.concatenate([images, images])).values["avg"]
+    assert 0 < corners_differ < swd(images, random_images(31, 12, 16, high=90)).values["avg"]
+
+
+def test_works_up_to_1024_pixels():
+    real, fake = random_images(32, 2, 1024), random_images(33, 2, 1024, high=128)
+    found = swd(real, fake).values
+    assert list(found) == ["1024", "512", "256", "128", "64", "32", "16", "avg"]
+    corners = patch_corners(0, 1024, 2)
+    a, b = (transcribed_descriptors(x, 1024, corners) for x in (real, fake))
+    directions = unit_directions(0, 1024)
+    expected = np.mean([wasserstein_distance(a @ d, b @ d) for d in directions])
+    assert found["1024"] == pytest.approx(1000 * expected, rel=1e-5)
+
+
 @settings(deadline=None, max_examples=10)
 @given(n=st.integers(1, 5), size=st.sampled_from([16, 32, 64]), seed=st.integers(0, 2**64))
 def test_a_set_has_distance_0_to_itself(n, size, seed):
@@ -84,41 +117,12 @@ def test_a_set_has_distance_0_to_itself(n, size, seed):
 
 def test_brightness_and_contrast_of_a_set_do_not_count():
     images = random_images(5) // 4
-    assert swd(images, 2 * images + 10).values["avg"] == pytest.approx(0, abs=1e-3)
+    assert swd(images, 2 * images + 10).values["avg"] == pytest.approx(0, abs=2e-3)
 
 
 def test_symmetric():
     a, b = random_images(6), random_images(7, high=150)
     assert swd(a, b).values == swd(b, a).values
-
-
-def test_the_shift_of_a_gaussian_in_closed_form():
-    """Each direction sees |v . d|, whose mean over the unit sphere is known."""
-    rng = np.random.default_rng(8)
-    a = rng.standard_normal((2000, 147)).astype(np.float32)
-    shift = rng.standard_normal(147).astype(np.float32)
-    directions = unit_directions(0, 16)
-    found = sliced_distances(a, a + shift, directions)
-    np.testing.assert_allclose(found, np.abs(directions @ shift), atol=1e-5)
-    log_mean = math.lgamma(147 / 2) - math.lgamma(148 / 2) - math.log(math.pi) / 2
-    expected = np.linalg.norm(shift) * math.exp(log_mean)
-    assert abs(found.mean() - expected) < 4 * found.std() / math.sqrt(len(found))
-
-
-def test_the_scale_of_a_gaussian_in_closed_form():
-    """Between a and 3a lies 2 |a . d|, in the mean 2 sqrt(2 / pi)."""
-    a = np.random.default_rng(9).standard_normal((100_000, 147)).astype(np.float32)
-    found = sliced_distances(a, 3 * a, unit_directions(0, 16)[:8])
-    np.testing.assert_allclose(found, 2 * math.sqrt(2 / math.pi), rtol=0.02)
-
-
-def test_directions_in_another_order_give_the_same_distances():
-    rng = np.random.default_rng(10)
-    a, b = (rng.standard_normal((500, 147)).astype(np.float32) for _ in range(2))
-    directions = unit_directions(0, 32)
-    order = rng.permutation(len(directions))
-    found = sliced_distances(a, b, directions)
-    np.testing.assert_allclose(sliced_distances(a, b, directions[order]), found[order], rtol=1e-5)
 
 
 def test_neither_batches_nor_threads_change_a_bit():
@@ -130,29 +134,17 @@ def test_neither_batches_nor_threads_change_a_bit():
     assert swd(as_image_set(real), halves).values == expected
 
 
-def test_sets_too_large_to_keep_are_read_again_with_the_same_result(monkeypatch):
+def test_a_set_that_is_costly_to_read_is_read_once():
     real, fake = random_images(11), random_images(12)
-    expected = swd(real, fake).values
-    module = sys.modules["pgbench.metrics.swd"]  # the package's attribute of this name is swd()
-    monkeypatch.setattr(module, "_CACHE_BYTES", 0)
-    monkeypatch.setattr(module, "_PROJECTION_BYTES", 0)
-    assert swd(real, fake).values == pytest.approx(expected, rel=1e-5)
+    asked = []
 
+    def read(indices):
+        asked.extend(indices.tolist())
+        return fake[indices]
 
-def test_positions_depend_on_the_image_index_alone_and_cover_the_level():
-    many = patch_corners(3, 32, 50)
-    np.testing.assert_array_equal(patch_corners(3, 32, 20), many[:20])
-    assert (many.min(), many.max()) == (0, 25)
-    assert not np.array_equal(patch_corners(4, 32, 50), many)
-    assert many.shape == (50, 128, 2)
-
-
-def test_directions_have_unit_length_and_differ_by_seed_and_level():
-    directions = unit_directions(0, 16)
-    assert directions.shape == (512, 147)
-    np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1, rtol=1e-6)
-    assert not np.array_equal(directions, unit_directions(1, 16))
-    assert not np.array_equal(directions, unit_directions(0, 32))
+    costly = ImageSet("costly", len(fake), fake.shape[1:], read)
+    assert swd(real, costly).values == swd(real, fake).values
+    assert sorted(asked) == list(range(len(fake)))
 
 
 def test_the_seed_decides():
@@ -185,20 +177,25 @@ def test_sets_without_variation_still_have_a_distance():
     assert 0 < swd(random_images(18, 4), black).values["avg"] < math.inf
 
 
-def test_the_error_is_the_one_over_directions():
-    real, fake = random_images(19), random_images(20, high=100)
-    found = swd(real, fake)
-    corners = [patch_corners(0, size, len(real)) for size in (32, 16)]
-    expected = []
-    for size, places in zip((32, 16), corners, strict=True):
-        a, b = (transcribed_descriptors(x, size, places) for x in (real, fake))
-        each = 1000 * sliced_distances(
-            a.astype(np.float32), b.astype(np.float32), unit_directions(0, size)
-        )
-        expected.append(np.sqrt(np.sum((each - each.mean()) ** 2) / 511 / 512))
-    assert found.stderr["32"] == pytest.approx(expected[0], rel=1e-3)
-    assert found.stderr["16"] == pytest.approx(expected[1], rel=1e-3)
-    assert found.stderr["avg"] == pytest.approx(math.hypot(*expected) / 2, rel=1e-3)
+@pytest.mark.slow
+def test_the_error_is_the_scatter_of_other_images_patches_and_directions():
+    """Thirty-two comparisons of fresh images with another seed each, clear of the noise floor."""
+    rng = np.random.default_rng(40)
+    found = []
+    for seed in range(32):
+        real = rng.integers(0, 256, (2, 64, 3, 16, 16))
+        tone = rng.uniform(0, 120, (64, 1, 1, 1))  # images differ from each other, too
+        fake = np.clip(real[1] ** 2 / 255 + tone, 0, 255)
+        arrays = real[0].astype(np.uint8), fake.astype(np.uint8)
+        found.append(swd(*arrays, seed=seed, num_threads=1))
+    scatter = np.std([result.values["avg"] for result in found], ddof=1)
+    stated = np.sqrt(np.mean([result.stderr["avg"] ** 2 for result in found]))
+    assert 0.65 < stated / scatter < 1.6  # the scatter of 32 is itself known to an eighth
+
+
+def test_a_single_image_still_has_the_error_of_the_directions():
+    found = swd(random_images(41, 1), random_images(42, 1))
+    assert all(0 < error < math.inf for error in found.stderr.values())
 
 
 def test_progress_rises_to_1():
@@ -211,9 +208,8 @@ def test_progress_rises_to_1():
 @pytest.mark.parametrize(
     ("real", "fake", "options", "message"),
     [
-        ((4, 32, 32), (3, 32, 32), {}, "4 reals and 3 fakes.*at most 3"),
         ((4, 32, 32), (4, 16, 16), {}, "images of one size"),
-        ((0, 32, 32), (0, 32, 32), {}, "at least 1 image"),
+        ((0, 32, 32), (4, 32, 32), {}, "at least 1 image in each set, but there are 0 reals"),
         ((4, 32, 16), (4, 32, 16), {}, "square images, not 16x32"),
         ((4, 48, 48), (4, 48, 48), {}, "power of two from 16 as resolution, not 48"),
         ((4, 32, 32), (4, 32, 32), {"num_images": 5}, "5 images were asked for.*holds 4"),

@@ -1,0 +1,154 @@
+"""Distances along directions in closed form and against scipy; directions; influences."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import wasserstein_distance
+
+from pgbench.metrics.images import as_image_set
+from pgbench.metrics.patches import Patches, cut_patches
+from pgbench.metrics.transport import image_influences, sliced_distances, unit_directions
+
+
+def patches_of(values):
+    """Patches that are normalised already, as if each 128 came from one image."""
+    values = np.ascontiguousarray(values, np.float32)
+    zeros = np.zeros((len(values) // 128, 3))
+    return Patches(values, np.zeros(3), np.ones(3), zeros, zeros)
+
+
+def gaussian(seed, n=1280):
+    return np.random.default_rng(seed).standard_normal((n, 147)).astype(np.float32)
+
+
+@settings(deadline=None, max_examples=30)
+@given(n=st.integers(1, 40), m=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
+def test_agrees_with_scipy_for_any_counts(n, m, seed):
+    a, b = gaussian(seed, n), 1.3 * gaussian(seed + 1, m) + 0.1
+    directions = unit_directions(0, 16)[:3]
+    expected = [wasserstein_distance(a @ d, b @ d) for d in directions.astype(np.float64)]
+    found = sliced_distances(patches_of(a), patches_of(b), directions)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("counts", [(1280, 1280), (1280, 1024)])
+def test_torch_sorts_to_the_same_distances(counts):
+    a, b = patches_of(gaussian(1, counts[0])), patches_of(gaussian(2, counts[1]) + 0.3)
+    directions = unit_directions(0, 16)
+    found = sliced_distances(a, b, directions, device="cpu:0")
+    np.testing.assert_allclose(found, sliced_distances(a, b, directions), rtol=1e-5)
+
+
+@pytest.mark.gpu
+def test_cuda_sorts_to_the_same_distances():
+    a, b = patches_of(gaussian(1)), patches_of(gaussian(2) + 0.3)
+    directions = unit_directions(0, 16)
+    found = sliced_distances(a, b, directions, device="cuda")
+    np.testing.assert_allclose(found, sliced_distances(a, b, directions), rtol=1e-4)
+
+
+def test_the_shift_of_a_gaussian_in_closed_form():
+    """Each direction sees |v . d|, whose mean over the unit sphere is known."""
+    a = gaussian(3, 2000)
+    shift = gaussian(4, 1)[0]
+    directions = unit_directions(0, 16, orthonormal=False)
+    found = sliced_distances(patches_of(a), patches_of(a + shift), directions)
+    np.testing.assert_allclose(found, np.abs(directions @ shift), atol=1e-5)
+    log_mean = math.lgamma(147 / 2) - math.lgamma(148 / 2) - math.log(math.pi) / 2
+    expected = np.linalg.norm(shift) * math.exp(log_mean)
+    assert abs(found.mean() - expected) < 4 * found.std() / math.sqrt(len(found))
+
+
+def test_the_scale_of_a_gaussian_in_closed_form():
+    """Between a and 3a lies 2 |a . d|, in the mean 2 sqrt(2 / pi)."""
+    a = gaussian(5, 100_000)
+    found = sliced_distances(patches_of(a), patches_of(3 * a), unit_directions(0, 16)[:8])
+    np.testing.assert_allclose(found, 2 * math.sqrt(2 / math.pi), rtol=0.02)
+
+
+def test_the_order_of_patches_and_directions_does_not_count():
+    a, b = gaussian(6), gaussian(7)
+    directions = unit_directions(0, 32)
+    rng = np.random.default_rng(8)
+    expected = sliced_distances(patches_of(a), patches_of(b), directions)
+    order = rng.permutation(len(directions))
+    found = sliced_distances(patches_of(rng.permutation(a)), patches_of(b), directions[order])
+    np.testing.assert_allclose(found, expected[order], rtol=1e-5)
+
+
+def test_few_directions_at_a_time_give_the_same(monkeypatch):
+    a, b = patches_of(gaussian(9)), patches_of(gaussian(10))
+    directions = unit_directions(0, 16)
+    expected = sliced_distances(a, b, directions)
+    monkeypatch.setattr("pgbench.metrics.transport._PROJECTION_BYTES", 0)
+    np.testing.assert_allclose(sliced_distances(a, b, directions), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("orthonormal", [True, False])
+def test_directions_have_unit_length_and_differ_by_seed_and_level(orthonormal):
+    directions = unit_directions(0, 16, orthonormal=orthonormal)
+    assert (directions.shape, directions.dtype) == ((512, 147), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1, rtol=1e-6)
+    for other in ((1, 16), (0, 32)):
+        assert not np.array_equal(directions, unit_directions(*other, orthonormal=orthonormal))
+
+
+def test_the_directions_of_a_block_are_orthogonal_and_blocks_are_not():
+    directions = unit_directions(0, 16)
+    for block in directions.reshape(4, 128, 147):
+        np.testing.assert_allclose(block @ block.T, np.eye(128), atol=1e-6)
+    assert np.abs(directions[:128] @ directions[128:256].T).max() > 0.1
+
+
+def test_orthonormal_directions_are_uniform_on_the_sphere():
+    """Each coordinate of each direction has mean 0, variance 1/147 and the sphere's kurtosis."""
+    directions = np.concatenate([unit_directions(seed, 16) for seed in range(60)]).astype(float)
+    assert np.abs(directions.mean(axis=0)).max() < 5 / math.sqrt(147 * len(directions))
+    np.testing.assert_allclose((directions**2).mean(axis=0), 1 / 147, rtol=0.05)
+    np.testing.assert_allclose((directions**4).mean(), 3 / (147 * 149), rtol=0.01)
+    first = np.stack([unit_directions(seed, 16)[0] for seed in range(400)]).astype(float)
+    assert np.abs(first.mean(axis=0)).max() < 5 / math.sqrt(147 * 400)  # no sign is preferred
+
+
+def test_orthonormal_directions_scatter_less():
+    """The mean of (d . v)^2 over a block of 128 of 147 varies (147 - 128) / 146 as much."""
+    v = gaussian(11, 1)[0].astype(float)
+    v /= np.linalg.norm(v)
+
+    def scatter(orthonormal):
+        means = [
+            ((unit_directions(seed, 16, orthonormal=orthonormal) @ v) ** 2).mean()
+            for seed in range(100)
+        ]
+        return np.var(means, ddof=1)
+
+    ratio = scatter(True) / scatter(False)
+    assert 0.6 < ratio / (19 / 146) < 1.7
+
+
+def test_influences_are_what_leaving_an_image_out_does():
+    """The delta method's influence is the jackknife's, to first order."""
+    rng = np.random.default_rng(12)
+    real = rng.integers(0, 256, (60, 3, 16, 16), np.uint8)
+    fake = (rng.integers(0, 256, (60, 3, 16, 16)) ** 2 / 255).astype(np.uint8)
+    fake[:20] //= 2
+    directions = unit_directions(0, 16)[::16]
+    cut = [cut_patches(as_image_set(x), 16, seed=0) for x in (real, fake)]
+    whole = sliced_distances(*cut, directions).mean()
+    _, of_fakes = image_influences(*cut, directions)
+    corners_kept = [cut_patches(as_image_set(fake[:59]), 16, seed=0)]
+    without = sliced_distances(cut[0], corners_kept[0], directions).mean()
+    foretold = -(of_fakes[59] - of_fakes.mean()) / 59
+    assert without - whole == pytest.approx(foretold, rel=0.25, abs=2e-5)
+
+
+def test_the_mean_influence_of_one_set_less_the_other_is_the_distance():
+    a, b = patches_of(gaussian(13, 12800)), patches_of(1.4 * gaussian(14, 6400) + 0.2)
+    directions = unit_directions(0, 16)[::32]
+    of_a, of_b = image_influences(a, b, directions)
+    assert (of_a.shape, of_b.shape) == ((100,), (50,))
+    expected = sliced_distances(a, b, directions).mean()
+    assert of_a.mean() + of_b.mean() == pytest.approx(expected, rel=0.01)
