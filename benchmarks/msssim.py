@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from pgbench.metrics import msssim
-from pgbench.metrics.msssim import WEIGHTS
+from pgbench.metrics.similarity import WEIGHTS
 
 Floats = NDArray[np.float64]
 

@@ -4,6 +4,7 @@ The squared maximum mean discrepancy under the kernel (x·y / D + 1)³, in its u
 random subsets of both sets; mean and standard deviation over the subsets (Bińkowski et al. 2018).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -90,8 +91,7 @@ def kernel_distance(
 def _stderr(std: float, subsets: int, subset_size: int, num_images: int) -> float | None:
     if subsets < 2 or num_images == subset_size:
         return None
-    variance: float = std**2 * (subset_size / (num_images - subset_size) + 1 / subsets)
-    return variance**0.5
+    return std * math.sqrt(subset_size / (num_images - subset_size) + 1 / subsets)
 
 
 def _check(real: Features, fake: Features, seed: int, subsets: int, subset_size: int) -> None:
