@@ -176,7 +176,7 @@ def _is_count(value: Any) -> bool:
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return abs(value) <= sys.float_info.max  # not NaN either
+    return abs(value) < sys.float_info.max / 2  # differences are finite, too; not NaN either
 
 
 def _is_error(value: Any) -> bool:

@@ -183,6 +183,6 @@ def _load(place: Path, extractor: Extractor, images: ImageSet, fingerprint: str)
 def _store(place: Path, found: Features) -> None:
     try:
         with whole_file(place) as file:
-            np.savez(file, allow_pickle=False, pool=found.pool, logits=found.logits)
+            np.savez(file, pool=found.pool, logits=found.logits)
     except OSError as error:  # a full disk costs time the next time, not this result
         _log.warning("features were not kept in %s: %s", shown(place.parent), reason(error))

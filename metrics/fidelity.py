@@ -274,6 +274,7 @@ def _compare(metric: _Metric, real: Images, fake: Images, call: _Call) -> Metric
     _require(min(len(reals), len(fakes)), metric.least, what)
     protocol = metric.protocol | {
         "num_reals": len(reals),
+        "num_fakes": len(fakes),
         "image_size": list(fakes.image_size),
         "mirror": call.mirror,
     }
@@ -284,7 +285,8 @@ def _compare(metric: _Metric, real: Images, fake: Images, call: _Call) -> Metric
         protocol["noise_floor_images"] = len(a)
         floor = metric.compare(seen.pool[a], seen.pool[b])[0]
     measured = metric.compare(reals, fakes.pool)
-    return _result(metric.name, metric.version, call, len(fakes), measured, protocol, floor)
+    count = min(len(reals), len(fakes))
+    return _result(metric.name, metric.version, call, count, measured, protocol, floor)
 
 
 def _frechet(reals: Floats, fakes: Floats) -> Measured:

@@ -153,10 +153,12 @@ def save_statistics(path: Path, stats: Statistics) -> None:
 
 def holds_statistics(path: Path) -> bool:
     """Whether `path` is an .npz with an array `mu`, which no image set has."""
+    if path.suffix.lower() != ".npz" or not path.is_file():
+        return False
     try:
         with zipfile.ZipFile(path) as archive:
-            return path.suffix.lower() == ".npz" and "mu.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
+            return "mu.npy" in archive.namelist()
+    except Exception:  # zipfile raises nearly anything on a damaged file; opening it will say what
         return False
 
 

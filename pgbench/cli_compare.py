@@ -18,7 +18,7 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
     for independent: where both used one seed or the same reals, it is too large.
     """
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from pgbench.metrics import compare as differences
     from pgbench.metrics import read_result
@@ -26,11 +26,15 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
     first, second = read_result(a), read_result(b)
     found = differences(first, second)
     if as_json:
-        click.echo(json.dumps({"schema": 1, "differences": [asdict(each) for each in found]}))
+        differing = [asdict(each) for each in found]
+        click.echo(json.dumps({"schema": 1, "differences": differing}, allow_nan=False))
         return
-    table = Table(first["metric"], "A", "B", "B - A", "standard error", "verdict")
+    key, verdict = (Column(name, no_wrap=True) for name in (first["metric"], "verdict"))
+    numbers = (Column(name, justify="right", no_wrap=True) for name in ("A", "B", "B - A"))
+    error = Column("standard error", justify="right")
+    table = Table(key, *numbers, error, verdict, show_edge=False, pad_edge=False)
     for each in found:
-        error = "none" if each.stderr is None else f"{each.stderr:.4f}"
-        numbers = (f"{each.a:.4f}", f"{each.b:.4f}", f"{each.difference:+.4f}", error)
-        table.add_row(each.key, *numbers, each.verdict)
+        stderr = "none" if each.stderr is None else f"{each.stderr:.4f}"
+        row = (f"{each.a:.4f}", f"{each.b:.4f}", f"{each.difference:+.4f}", stderr)
+        table.add_row(each.key, *row, each.verdict)
     Console().print(table)

@@ -20,6 +20,7 @@ from pgbench.cli_progress import progress_bar
 if TYPE_CHECKING:
     from pgbench.metrics.extractors import Extractor
     from pgbench.metrics.images import ImageSet
+    from pgbench.metrics.registry import MetricResult
 
 _EXTRACTOR = (
     click.option(
@@ -98,9 +99,38 @@ def fid(real: Path, fake: Path, save_stats: Path | None, **options: Any) -> None
 @click.option("--subset-size", type=click.IntRange(min=2), default=1000, show_default=True)
 def kid(real: Path, fake: Path, subsets: int, subset_size: int, **options: Any) -> None:
     """Kernel inception distance, lower is better; with EfficientNet kd-effnetlite0."""
+    measure = partial(_measure_kid, subsets=subsets, subset_size=subset_size)
+    _run(measure, (real, fake), **options)
+
+
+def _measure_kid(
+    reals: "ImageSet",
+    fakes: "ImageSet",
+    *,
+    subset_size: int,
+    num_images: int | None,
+    noise_floor: bool,
+    **options: Any,
+) -> "MetricResult":
+    """KID of sets that subsets fit into; the default size is large."""
     from pgbench.metrics import kid as measure
 
-    _run(partial(measure, subsets=subsets, subset_size=subset_size), (real, fake), **options)
+    where, fewest = "set", min(num_images or each.num_images for each in (reals, fakes))
+    if noise_floor and reals.num_images // 2 < fewest:
+        where, fewest = "half of the reals, for the noise floor", reals.num_images // 2
+    if fewest < subset_size:
+        raise ValueError(
+            f"Subsets of {subset_size} images need at least {subset_size} in each {where}, not "
+            f"{fewest}; give more images or a smaller --subset-size."
+        )
+    return measure(
+        reals,
+        fakes,
+        subset_size=subset_size,
+        num_images=num_images,
+        noise_floor=noise_floor,
+        **options,
+    )
 
 
 @click.command()
@@ -126,23 +156,42 @@ def _run(
     save_stats: Path | None = None,
     **options: Any,
 ) -> None:
-    if save_stats is not None and not save_stats.resolve().parent.is_dir():
-        raise click.UsageError(f"There is no folder {save_stats.parent} for --save-stats; make it.")
+    _check_weights(extractor, weights, allow_other_weights)
+    if save_stats is not None:
+        _check_place(save_stats)
     sets = open_sets(*paths, skip_broken=skip_broken)
     network = _open(extractor, weights, allow_other_weights, device)
-    seen_by = {"extractor": network, "cache": not no_cache}
+    seen_by: dict[str, Any] = {"extractor": network, "cache": not no_cache}
     run_metric(partial(measure, **seen_by), sets, **options)
     if save_stats is not None:
         chosen = {key: options[key] for key in ("num_images", "mirror", "seed")}
         _save_statistics(save_stats, sets[0], **seen_by, **chosen)
 
 
-def _save_statistics(path: Path, reals: "ImageSet", **options: Any) -> None:
+def _check_weights(extractor: str, weights: Path | None, allow_other: bool) -> None:
+    if extractor != "inception" and weights is not None:
+        raise click.UsageError("--weights are those of Inception; leave them out.")
+    if allow_other and weights is None:
+        raise click.UsageError("--allow-other-weights is about --weights FILE; give both.")
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a place for statistics before they are computed, not after."""
+    if path.suffix.lower() != ".npz" or path.is_dir():
+        raise click.UsageError(f"--save-stats takes the name of an .npz file, not {path}.")
+    if not path.resolve().parent.is_dir():
+        raise click.UsageError(f"There is no folder {path.parent} for --save-stats; make it.")
+
+
+def _save_statistics(
+    path: Path, reals: "ImageSet", *, num_images: int | None, **options: Any
+) -> None:
     from pgbench.metrics import save_statistics, statistics
     from pgbench.metrics.features import features
 
-    with progress_bar(f"statistics of {reals.name}", images=reals.num_images) as progress:
-        seen = features(reals, progress=progress, **options)
+    images = num_images or reals.num_images
+    with progress_bar(f"statistics of {reals.name}", images=images) as progress:
+        seen = features(reals, num_images=num_images, progress=progress, **options)
     save_statistics(path, statistics(seen.pool))
     click.echo(f"Wrote {path}", err=True)
 
@@ -153,8 +202,6 @@ def _open(name: str, weights: Path | None, allow_other: bool, device: str) -> "E
 
     chosen = choose_device(device)
     if name == "efficientnet-lite0":
-        if weights is not None:
-            raise click.UsageError("--weights are those of Inception; leave them out.")
         return open_efficientnet(chosen)
     with progress_bar("Inception weights") as progress:
         return open_inception(

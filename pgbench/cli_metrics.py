@@ -119,15 +119,16 @@ def _with_reference(
 def open_sets(*paths: Path, skip_broken: bool) -> "list[ImageSet]":
     """Open image sets, with a bar where every file of them is tried first."""
     from pgbench.metrics import open_images
+    from pgbench.metrics.messages import shown
 
     if not skip_broken:
         return [open_images(path) for path in paths]
     found = []
     for path in paths:
-        with progress_bar(f"checking {path}") as progress:
+        with progress_bar(f"checking {shown(path)}") as progress:
             found.append(open_images(path, skip_broken=True, progress=progress))
         for name in found[-1].skipped:
-            click.echo(f"Skipped {path}/{name}", err=True)
+            click.echo(f"Skipped {shown(f'{path}/{name}')}", err=True)
     return found
 
 
@@ -169,10 +170,22 @@ def show(result: "MetricResult", *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(result.to_json(), allow_nan=False))
         return
-    click.echo(f"{result.metric}, {result.num_images} images, seed {result.seed}")
+    repeats = result.protocol.get("repeats", 1)
+    seeds = f"seed {result.seed}"
+    if repeats > 1:
+        seeds = f"seeds {result.seed}-{result.seed + repeats - 1}"
+    click.echo(f"{result.metric}, {result.num_images} images, {seeds}")
     width = max(8, *map(len, result.values))
     for key, value in result.values.items():
         error, floor = result.stderr[key], result.noise_floor
         text = f"{key:>{width}}  {value:10.4f}"
         text += "" if error is None else f"  +- {error:.4f}"
-        click.echo(text + ("" if floor is None else f"  noise floor {floor[key]:.4f}"))
+        if floor is not None:
+            text += f"  noise floor {floor[key]:.4f}{_other_count(result)}"
+        click.echo(text)
+
+
+def _other_count(result: "MetricResult") -> str:
+    """How many images the noise floor took of each half, where that is not what the value took."""
+    taken = result.protocol["noise_floor_images"]
+    return "" if taken == result.num_images else f" ({taken} images)"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 def progress_bar(name: str, *, images: int | None = None) -> Iterator[Callable[[float], None]]:
     """A function that shows a fraction done, the time left and, of `images`, how many a second."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress, TextColumn
 
     columns = Progress.get_default_columns()
@@ -18,7 +19,7 @@ def progress_bar(name: str, *, images: int | None = None) -> Iterator[Callable[[
     total = images or 1
     hidden = not sys.stderr.isatty()
     with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task(name, total=total, rate="")
+        task = bar.add_task(escape(name), total=total, rate="")
 
         def show(fraction: float) -> None:
             speed = bar.tasks[0].speed

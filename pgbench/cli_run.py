@@ -148,9 +148,10 @@ def _conclude(config: "RunConfig", status: "RunStatus", out: Path) -> None:
         resolution=data.resolution,
     )
     title = f"row {config.row}, {profile}: {status.status}"
-    paper = PAPER_NAME.get(PAPER_DATASET.get(data.name, ""), "no such data set")
+    name = PAPER_NAME.get(PAPER_DATASET.get(data.name, ""))
+    paper = "published" if name is None else f"published: {name} 128²"
     ours = f"ours: {data.name} {data.resolution}²"
-    table = Table("", f"published: {paper} 128²", ours, "difference", title=title)
+    table = Table("", paper, ours, "difference", title=title)
     for line in lines:
         table.add_row(*line)
     Console().print(table)

@@ -1,4 +1,4 @@
-"""One thread, no cache of the user's, and a tiny world: a store, a configuration, a run."""
+"""One thread, no cache of the user's, seeded weights, and a tiny world: a store and a run."""
 
 import os
 import shutil
@@ -111,6 +111,35 @@ def copied(finished: World, tmp_path: Path) -> World:
     """A copy of the finished run, to change."""
     shutil.copytree(finished.out, tmp_path / "results")
     return World(finished.config, finished.store, tmp_path / "results")
+
+
+@pytest.fixture(scope="session")
+def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights for torch-fidelity's Inception that need no download: random ones.
+
+    Their scale keeps activations alive through all layers.
+    """
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    class Unloaded(FeatureExtractorInceptionV3):  # type: ignore[misc]
+        def load_state_dict(self, state: object) -> None:
+            pass
+
+    folder = tmp_path_factory.mktemp("inception")
+    torch.save({}, folder / "none.pth")
+    with torch.random.fork_rng(devices=[]):
+        network = Unloaded(
+            "inception", ["2048"], feature_extractor_weights_path=str(folder / "none.pth")
+        )
+    rng = torch.Generator().manual_seed(0)
+    state = network.state_dict()
+    for value in state.values():
+        if value.ndim >= 2:
+            value.normal_(0, (2 / value[0].numel()) ** 0.5, generator=rng)
+    state["fc.weight"] *= 100  # answers that differ from image to image
+    state["fc.bias"].normal_(0, 1, generator=rng)
+    torch.save(dict(state), folder / "seeded.pth")
+    return folder / "seeded.pth"
 
 
 @pytest.fixture

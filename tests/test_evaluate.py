@@ -22,7 +22,7 @@ from pgbench.evaluate import (
     fake_images,
     real_images,
 )
-from pgbench.metrics import msssim, swd
+from pgbench.metrics import fid, inception_score, msssim, open_efficientnet, prdc, swd
 from pgbench.metrics.registry import parse
 from pgbench.results import Record, RunFolder
 from pgbench.sampling import generate
@@ -30,6 +30,16 @@ from pgbench.sampling import generate
 Command = Callable[..., Any]
 CPU = torch.device("cpu")
 PARTS = ("data", "generator", "discriminator")
+FEATURE_KEYS = {  # of metrics that look through a network, the one that needs no download
+    "fd-effnetlite0-32": ["fd-effnetlite0"],
+    "is-effnetlite0-20": ["is-effnetlite0_mean", "is-effnetlite0_std"],
+    "prdc-effnetlite0-32": [
+        "precision-effnetlite0",
+        "recall-effnetlite0",
+        "density-effnetlite0",
+        "coverage-effnetlite0",
+    ],
+}
 
 
 def nothing(*_: object) -> None:
@@ -141,6 +151,70 @@ class TestOnce:
         assert all(fractions[-1] == 1 for fractions in told.values())
 
 
+class TestFeatures:
+    @pytest.fixture
+    def last(self, run: RunFolder) -> RunFolder:
+        """The run with its last snapshot alone, evaluated by the metrics."""
+        for _, path in run.snapshots_done()[:-1]:
+            path.unlink()
+        evaluate_run(run.path, tuple(FEATURE_KEYS), data=None, device=CPU)
+        return run
+
+    def of_features(self, run: RunFolder) -> dict[tuple[float, str, str], Record]:
+        return {key: record for key, record in values(run).items() if key[1] in FEATURE_KEYS}
+
+    def test_records_have_the_names_and_what_the_metrics_say(
+        self, last: RunFolder, copied: Any
+    ) -> None:
+        found = self.of_features(last)
+        assert list(found) == [
+            (0.4, name, key) for name in FEATURE_KEYS for key in FEATURE_KEYS[name]
+        ]
+        generator, info = load_snapshot(last.snapshots_done()[-1][1], CPU)
+        fakes = np.concatenate(list(generate(generator, range(32), lod=info.lod)))
+        reals = np.asarray(copied.store.level(16))[np.random.default_rng(0).permutation(192)[:32]]
+        network = open_efficientnet()
+        for name, expected in zip(
+            FEATURE_KEYS,
+            (
+                fid(reals, fakes, extractor=network, mirror=True),
+                inception_score(fakes[:20], extractor=network),
+                prdc(reals, fakes, extractor=network, mirror=True),
+            ),
+            strict=True,
+        ):
+            for key, value in expected.values.items():
+                record = found[0.4, name, key]
+                assert record.value == pytest.approx(value, rel=1e-6, abs=1e-9)
+                assert record.num_images == expected.num_images
+                assert expected.protocol.items() <= record.protocol.items()
+
+    def test_evaluating_again_adds_nothing(self, last: RunFolder) -> None:
+        before = last.metrics_path.read_bytes()
+        evaluate_run(last.path, tuple(FEATURE_KEYS), data=None, device=CPU)
+        assert last.metrics_path.read_bytes() == before
+
+    @pytest.mark.parametrize("name", FEATURE_KEYS)
+    def test_without_its_last_key_a_metric_is_measured_again(
+        self, last: RunFolder, name: str
+    ) -> None:
+        whole, lacking = self.of_features(last), FEATURE_KEYS[name][-1]
+        lines = last.metrics_path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line)["key"] != lacking]
+        assert len(kept) == len(lines) - 1
+        last.metrics_path.write_text("".join(kept))
+        evaluate_run(last.path, tuple(FEATURE_KEYS), data=None, device=CPU)
+        again = self.of_features(last)
+        assert {key: record.value for key, record in again.items()} == {
+            key: record.value for key, record in whole.items()
+        }
+        added = [json.loads(line) for line in last.metrics_path.read_text().splitlines()][
+            len(kept) :
+        ]
+        assert {line["metric"] for line in added} == {name}
+        assert added[-1]["key"] == lacking
+
+
 class TestImages:
     def test_a_fake_depends_on_its_seed_alone(self, run: RunFolder) -> None:
         generator, _ = load_snapshot(run.snapshots_done()[-1][1], CPU)
@@ -172,7 +246,7 @@ class TestCheckStore:
             ({"data": {"name": "other"}}, "holds tiny and the run is of other"),
             ({part: {"resolution": 32} for part in PARTS}, "no images of 32x32, only 16, 8, 4"),
             ({"evaluation": {"final": ("swd1k",)}}, "192 images and a metric needs 1024"),
-            ({"evaluation": {"final": ("fid1k",)}}, "'fid1k' is no metric name"),
+            ({"evaluation": {"final": ("lpips1k",)}}, "'lpips1k' is no metric name"),
         ],
     )
     def test_what_does_not_is_told(self, finished: Any, changes: dict[str, Any], why: str) -> None:
@@ -196,7 +270,7 @@ class TestEvaluateRun:
     def test_refuses_what_it_cannot_measure(self, run: RunFolder, tmp_path: Path) -> None:
         for path, names, data, why in (
             (tmp_path, None, None, "is no run folder"),
-            (run.path, ("fid50k",), None, "'fid50k' is no metric name"),
+            (run.path, ("lpips1k",), None, "'lpips1k' is no metric name"),
             (run.path, ("",), None, "'' is no metric name"),
             (run.path, ("swd1k",), None, "holds 192 images and a metric needs 1024"),
             (run.path, None, str(tmp_path), "is no image store"),
@@ -240,7 +314,7 @@ def test_the_command_adds_records(copied: Any, pgbench: Command) -> None:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["--metrics", "fid50k"], "'fid50k' is no metric name"),
+        (["--metrics", "lpips1k"], "'lpips1k' is no metric name"),
         (["--metrics", ","], "'' is no metric name"),
         (["--data", "nope"], "there is no data set 'nope'"),
         (["--device", "tpu"], "'tpu' is not one of"),

@@ -17,6 +17,7 @@ from pgbench.metrics.frechet import (
     Statistics,
     frechet_distance,
     frechet_stderr,
+    holds_statistics,
     is_singular,
     load_statistics,
     save_statistics,
@@ -305,3 +306,24 @@ def test_damaged_files_give_statistics_or_a_value_error(tmp_path_factory, end, c
     path.write_bytes(data[:end] if len(changes) % 2 else data)
     with contextlib.suppress(ValueError):
         assert isinstance(load_statistics(path), Statistics)
+
+
+def test_only_an_npz_of_mu_holds_statistics(tmp_path):
+    save_statistics(tmp_path / "a.npz", statistics(np.random.default_rng(0).normal(size=(9, 3))))
+    np.savez(tmp_path / "images.npz", np.zeros((2, 3, 4, 4), np.uint8))
+    found = {file.name: holds_statistics(file) for file in tmp_path.iterdir()}
+    assert found == {"a.npz": True, "images.npz": False}
+    assert not holds_statistics(tmp_path / "none.npz")
+    assert not holds_statistics(tmp_path)
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_a_damaged_file_holds_statistics_or_not_but_never_more(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("damaged") / "a.npz"
+    save_statistics(path, statistics(np.random.default_rng(0).normal(size=(9, 3))))
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(bytes(content))
+    assert holds_statistics(path) in (True, False)

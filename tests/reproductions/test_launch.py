@@ -62,7 +62,12 @@ class TestOut:
         assert "Not a directory" in ended.err
 
     def test_a_finished_run_is_not_run_again(
-        self, straight: RunFolder, command: Arguments, tmp_path: Path, pgbench: Command
+        self,
+        straight: RunFolder,
+        command: Arguments,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        pgbench: Command,
     ) -> None:
         shutil.copytree(straight.path.parent, tmp_path / "results")
         run = only_run(tmp_path / "results")
@@ -73,12 +78,20 @@ class TestOut:
             return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in kept}
 
         before, log = everything(), run.log_path.read_text()
+        monkeypatch.setenv("COLUMNS", "120")
         ended = pgbench(*command(tmp_path / "results"))
         assert (ended.code, ended.err) == (0, f"{run.path} is done already\n")
         assert everything() == before
         added = run.log_path.read_text().removeprefix(log)
         assert added.endswith(f"INFO {run.path} is done already\n")
-        assert "row g, tiny 16², tiny: done" in ended.out
+        assert "row g, tiny: done" in ended.out
+        headings = next(line for line in ended.out.splitlines() if "published" in line)
+        assert [cell.strip() for cell in headings.strip("┃").split("┃")] == [
+            "",
+            "published",
+            "ours: tiny 16²",
+            "difference",
+        ]
 
     def test_another_process_on_it_is_refused(
         self, straight: RunFolder, command: Arguments, pgbench: Command
@@ -212,8 +225,8 @@ def test_a_diverged_run_is_exit_code_1_and_the_next_row_is_run(
     ended = pgbench(*arguments)
     assert (ended.code, "Traceback" in ended.err) == (1, False)
     assert " failed: diverged: " in ended.err
-    assert "row g, tiny 16², tiny: failed" in ended.out
-    assert "row f, tiny 16², tiny: done" in ended.out
+    assert "row g, tiny: failed" in ended.out
+    assert "row f, tiny: done" in ended.out
 
 
 def test_the_folder_tells_what_happened(straight: RunFolder, tiny_store: ImageStore) -> None:
