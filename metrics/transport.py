@@ -20,7 +20,7 @@ DIRECTIONS_PER_BLOCK = 128
 
 _DIRECTIONS = 2  # what a random stream is for
 _PROJECTION_BYTES = 2**28
-_MOST_AT_ONCE = 64
+_MOST_AT_ONCE = 128
 _BINS = 2**14
 
 Floats = NDArray[np.float32]

@@ -1,12 +1,18 @@
 """Multi-resolution image store, read side, and the seeded infinite sampler.
 
 A store is a folder: one uint8 NCHW `<resolution>.npy` per level, memory-mapped, and
-`dataset.json`. Level k+1 is the 2x2 mean of the unrounded level k, rounded once.
+`dataset.json`. Level k+1 is the 2x2 mean of the unrounded level k, rounded once. A composed store
+(the paper's appendix D) keeps grey glyphs (M, r, r) per level instead and `index.npy` (N, 3), the
+numbers of the glyphs that are the R, G and B of each image.
 """
 
+import hashlib
 import json
+import zlib
+from collections.abc import Callable, Mapping
+from math import prod
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +22,13 @@ from pgbench.config import Count, Frozen, Resolution
 
 Images = NDArray[np.uint8]  # NCHW, RGB, [0, 255]
 
+LABELS: Final = "labels.npy"
+INDEX = "index.npy"
+CHECKSUMS = (
+    "checksums.npy"  # CRC-32 of each image (levels from full down, N), to name a damaged one
+)
+MAX_LISTED = 1000  # names of skipped entries
+_HASHED_BYTES = 2**22  # at once
 _SAMPLER = 1  # purpose of the random stream
 _AGAIN = "remove {} and prepare it again"
 
@@ -34,7 +47,12 @@ class StoreInfo(Frozen):
     resolution: Resolution
     num_images: Count
     mirror: bool
-    labels: str | None = None
+    labels: Literal["labels.npy"] | None = None
+    labels_fingerprint: str | None = None
+    composed: bool = False
+    note: str = ""
+    num_skipped: Annotated[int, Field(ge=0)] = 0
+    skipped: Annotated[tuple[str, ...], Field(max_length=MAX_LISTED)] = ()  # the first of them
     fingerprint: dict[int, str]
 
     @model_validator(mode="after")
@@ -44,23 +62,56 @@ class StoreInfo(Frozen):
         return self
 
 
+class Composed:
+    """Images of three grey glyphs each, put together when they are read: NCHW uint8."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, glyphs: Images, index: NDArray[np.unsignedinteger[Any]]) -> None:
+        self._glyphs = glyphs  # (M, r, r)
+        self._index = index  # (N, 3), below M
+        self.shape = (len(index), 3, *glyphs.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, which: int | slice | NDArray[Any]) -> Images:
+        """The images that numpy would index: an int gives CHW, else NCHW; always a copy."""
+        images: Images = self._glyphs[self._index[which]]
+        return images
+
+
+Level = Images | Composed
+
+
 class ImageStore:
     """A store opened for reading; the pixels stay on disk until they are used."""
 
-    def __init__(self, path: Path, info: StoreInfo, levels: dict[int, Images]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        info: StoreInfo,
+        levels: Mapping[int, Level],
+        labels: NDArray[Any] | None = None,
+    ) -> None:
         self.path = path
         self.info = info
+        self.labels = labels  # (N, ...), memory-mapped
         self._levels = levels
 
     @classmethod
     def open(cls, path: Path) -> "ImageStore":
         """The store in folder `path`; ValueError when there is none or its files do not fit."""
-        info = _read_info(path / "dataset.json")
-        levels = {resolution: _map_level(path, info, resolution) for resolution in info.fingerprint}
-        return cls(path, info, levels)
+        return cls.mapped(path, _read_info(path / "dataset.json"))
 
-    def level(self, resolution: int) -> Images:
-        """All images of one level, memory-mapped (N, 3, resolution, resolution)."""
+    @classmethod
+    def mapped(cls, path: Path, info: StoreInfo) -> "ImageStore":
+        """The store in folder `path`, which is described by `info`."""
+        levels = _map_composed(path, info) if info.composed else _map_levels(path, info)
+        return cls(path, info, levels, _map_labels(path, info))
+
+    def level(self, resolution: int) -> Level:
+        """All images of one level (N, 3, resolution, resolution), read when they are indexed."""
         if resolution not in self._levels:
             have = ", ".join(str(r) for r in self._levels)
             raise ValueError(
@@ -68,6 +119,31 @@ class ImageStore:
                 "prepare the data set at that resolution"
             )
         return self._levels[resolution]
+
+
+def fingerprint(
+    level: Level, advance: Callable[[int], object] | None = None
+) -> tuple[str, NDArray[np.uint32]]:
+    """SHA-256 of the shape and of the pixels in C order, and the CRC-32 of each image (N,).
+
+    `advance` is called with the number of bytes that were hashed since the last call.
+    """
+    digest = hashlib.sha256(repr(level.shape).encode())
+    checksums = np.empty(len(level), np.uint32)
+    step = max(1, _HASHED_BYTES // prod(level.shape[1:]))
+    for start in range(0, len(level), step):
+        images = np.ascontiguousarray(level[start : start + step])
+        digest.update(images.data)
+        checksums[start : start + step] = [zlib.crc32(image) for image in images]
+        if advance is not None:
+            advance(images.nbytes)
+    return digest.hexdigest(), checksums
+
+
+def labels_fingerprint(labels: NDArray[Any]) -> str:
+    """SHA-256 of the type, the shape and the numbers in C order."""
+    kind = f"{labels.dtype.str} {labels.shape}"
+    return hashlib.sha256(kind.encode() + labels.tobytes()).hexdigest()
 
 
 class Sampler:
@@ -124,30 +200,69 @@ def _read_info(path: Path) -> StoreInfo:
         return StoreInfo.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{path} is damaged ({_first_line(error)}); {_AGAIN.format(path.parent)}"
+            f"{path} is damaged ({first_line(error)}); {_AGAIN.format(path.parent)}"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first complaint of a failed validation, as part of a sentence."""
     if not isinstance(error, ValidationError):
         return str(error)
     first: Any = error.errors()[0]
     return f"{'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']}"
 
 
-def _map_level(path: Path, info: StoreInfo, resolution: int) -> Images:
-    file = path / f"{resolution}.npy"
-    try:
-        images = np.lib.format.open_memmap(file, mode="r")  # never a pickle, never a zip
-    except (OSError, ValueError, OverflowError) as error:
-        raise ValueError(f"{file} is missing or damaged; {_AGAIN.format(path)}") from error
-    expected = (info.num_images, 3, resolution, resolution)
-    if images.shape != expected or images.dtype != np.uint8:
+def _map_levels(path: Path, info: StoreInfo) -> dict[int, Images]:
+    return {r: _map_level(path, (info.num_images, 3, r, r), r) for r in info.fingerprint}
+
+
+def _map_composed(path: Path, info: StoreInfo) -> dict[int, Composed]:
+    index = _map(path, INDEX)
+    if index.shape != (info.num_images, 3) or index.dtype not in (np.uint16, np.uint32):
         raise ValueError(
-            f"{file} holds {images.dtype} {images.shape} instead of uint8 {expected}; "
+            f"{path / INDEX} holds {index.dtype} {index.shape} instead of uint16 or uint32 "
+            f"({info.num_images}, 3); {_AGAIN.format(path)}"
+        )
+    count = len(_map(path, f"{info.resolution}.npy"))
+    if index.max() >= count:
+        raise ValueError(
+            f"{path / INDEX} names glyph {index.max()} of {count}, counted from 0; "
             f"{_AGAIN.format(path)}"
         )
+    return {r: Composed(_map_level(path, (count, r, r), r), index) for r in info.fingerprint}
+
+
+def _map_level(path: Path, expected: tuple[int, ...], resolution: int) -> Images:
+    images: Images = _map(path, f"{resolution}.npy")
+    if images.shape != expected or images.dtype != np.uint8:
+        raise ValueError(
+            f"{path / f'{resolution}.npy'} holds {images.dtype} {images.shape} instead of uint8 "
+            f"{expected}; {_AGAIN.format(path)}"
+        )
     return images
+
+
+def _map_labels(path: Path, info: StoreInfo) -> NDArray[Any] | None:
+    if info.labels is None:
+        return None
+    labels = _map(path, info.labels)
+    if len(labels) != info.num_images:
+        raise ValueError(
+            f"{path / info.labels} holds {len(labels)} labels for {info.num_images} images; "
+            f"{_AGAIN.format(path)}"
+        )
+    return labels
+
+
+def _map(path: Path, name: str) -> NDArray[Any]:
+    """An array of at least one axis and one number, memory-mapped."""
+    try:
+        array = np.lib.format.open_memmap(path / name, mode="r")  # never a pickle, never a zip
+    except (OSError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path / name} is missing or damaged; {_AGAIN.format(path)}") from error
+    if array.ndim == 0 or array.size == 0:
+        raise ValueError(f"{path / name} is empty; {_AGAIN.format(path)}")
+    return array
 
 
 def to_json(info: StoreInfo) -> str:

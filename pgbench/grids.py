@@ -15,7 +15,7 @@ _GAP = 8
 
 def save_sheets(path: Path, *sheets: Images) -> None:
     """Write sets of NCHW uint8 images as square sheets, side by side on white, one PNG."""
-    drawn = [_sheet(images) for images in sheets]
+    drawn = [sheet(images) for images in sheets]
     height = max(sheet.shape[0] for sheet in drawn)
     gap = np.full((height, _GAP, 3), 255, dtype=np.uint8)
     row = [part for sheet in drawn for part in (_padded(sheet, height), gap)][:-1]
@@ -35,7 +35,7 @@ def _save(path: Path, pixels: Images) -> None:
     write_atomically(path, lambda file: Image.fromarray(pixels).save(file, format="PNG"))
 
 
-def _sheet(images: Images) -> Images:
+def sheet(images: Images) -> Images:
     """NCHW -> one HWC picture, as nearly square as the count allows."""
     count, channels, height, width = images.shape
     columns = math.ceil(math.sqrt(count))
@@ -43,6 +43,6 @@ def _sheet(images: Images) -> Images:
     cells = np.full((rows * columns, channels, height, width), 255, dtype=np.uint8)
     cells[:count] = images
     grid = cells.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
-    sheet = grid.reshape(rows * height, columns * width, channels)
+    joined = grid.reshape(rows * height, columns * width, channels)
     factor = max(1, _SHEET_PIXELS // (columns * width))
-    return sheet.repeat(factor, axis=0).repeat(factor, axis=1)
+    return joined.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -3,27 +3,16 @@
 Built-in sets are drawn on this machine once and kept under the user's cache folder.
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
 from platformdirs import user_cache_path
 
 from pgbench import portraits, scenes
 from pgbench.data import Images, ImageStore
 from pgbench.prepare import StoreDraft, build_store
-
-_PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-_MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA")  # others would be converted wrongly, silently
-
-
-class _Unfit(ValueError):
-    """A sound picture that does not fit into the store."""
 
 
 @dataclass(frozen=True)
@@ -108,82 +97,3 @@ def built_in_store(
 def cache_folder() -> Path:
     """Where built-in data sets are kept on this machine."""
     return user_cache_path("pgbench") / "data"
-
-
-def folder_store(pictures: Path, out: Path, *, num_images: int | None = None) -> ImageStore:
-    """A store of the pictures in a folder, all square and of one power-of-two size."""
-    files = _picture_files(pictures)[:num_images]
-    resolution = _read_picture(files, None, 0).shape[1]
-    draft = StoreDraft(
-        name=_store_name(out),
-        source=f"folder {pictures.name}",
-        crop="none",
-        resolution=resolution,
-        num_images=len(files),
-        mirror=False,
-    )
-    return build_store(out, draft, read=partial(_read_picture, files, resolution))
-
-
-def _store_name(out: Path) -> str:
-    kept = (c if c.isascii() and c.isalnum() else "-" for c in out.resolve().name.lower())
-    return "".join(kept).strip("-")[:64] or "folder"
-
-
-def _picture_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder; give --from the folder of the pictures")
-    inside = (path for path in folder.rglob("*") if _is_picture(path.relative_to(folder)))
-    found = sorted(path for path in inside if path.is_file())
-    if not found:
-        kinds = " ".join(sorted(_PICTURE_SUFFIXES))
-        raise ValueError(f"{folder} holds no pictures ({kinds}); give --from a folder that does")
-    return found
-
-
-def _is_picture(inside: Path) -> bool:
-    hidden = any(part.startswith(".") for part in inside.parts)  # such as macOS leaves on disks
-    return not hidden and inside.suffix.lower() in _PICTURE_SUFFIXES
-
-
-def _read_picture(files: list[Path], resolution: int | None, index: int) -> Images:
-    """One picture as CHW uint8 RGB; `resolution` None takes what is there."""
-    path = files[index]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(path, formats=_FORMATS)  # an EPS would start a program
-        with picture:
-            _check_kind(path, picture, resolution)
-            pixels = np.asarray(_opaque(picture), dtype=np.uint8)
-    except _Unfit:
-        raise
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        raise ValueError(f"{path} is no readable picture ({error}); remove it") from error
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def _opaque(picture: Image.Image) -> Image.Image:
-    """RGB, what is transparent composited over white: the same pixels that the metrics see."""
-    if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture.convert("RGBA"))
-    return picture.convert("RGB")
-
-
-def _check_kind(path: Path, picture: Image.Image, resolution: int | None) -> None:
-    """_Unfit when 8-bit RGB cannot hold the picture, or when it is of a wrong size."""
-    if picture.mode not in _MODES:
-        raise _Unfit(f"{path} has the colour mode {picture.mode}; convert it to 8-bit RGB")
-    width, height = picture.size
-    side = width if resolution is None else resolution
-    if width != height or side < 4 or side > 1024 or side & (side - 1):
-        raise _Unfit(
-            f"{path} is {width}x{height} pixels; pictures must be square with a side that is a "
-            "power of two from 4 to 1024"
-        )
-    if width != side:
-        raise _Unfit(
-            f"{path} is {width}x{height} pixels and the first picture {side}x{side}; "
-            "give pictures of one size"
-        )

@@ -51,12 +51,15 @@ class World:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `gpu` need a CUDA device."""
-    if torch.cuda.is_available():
-        return
+    """Tests marked `gpu` need a CUDA device, those marked `network` are for CI."""
+    lacking = {
+        "gpu": None if torch.cuda.is_available() else "there is no CUDA device",
+        "network": None if os.environ.get("CI") else "set CI=true to run what needs the internet",
+    }
     for item in items:
-        if item.get_closest_marker("gpu"):
-            item.add_marker(pytest.mark.skip(reason="there is no CUDA device"))
+        for marker, reason in lacking.items():
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session", autouse=True)

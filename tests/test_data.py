@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgbench.data import ImageStore, Sampler, StoreInfo, to_json
+from pgbench.prepare import StoreDraft, build_composed
 
 
 @pytest.fixture
@@ -121,6 +122,87 @@ class TestOpen:
         refused(store, "8.npy is missing or damaged")
         assert not (tmp_path / "exploded").exists()
 
+    def test_opens_a_store_of_before_notes_and_checksums(self, store: Path) -> None:
+        new = ("labels_fingerprint", "composed", "note", "num_skipped", "skipped")
+        edit(store, lambda info: [info.pop(field) for field in new])
+        (store / "checksums.npy").unlink()
+        assert ImageStore.open(store).info.note == ""
+        assert ImageStore.open(store).labels is None
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("labels", "../labels.npy"),
+            ("labels", "8.npy"),
+            ("note", 7),
+            ("composed", 2),
+            ("num_skipped", -1),
+            ("skipped", ["x"] * 1001),
+        ],
+    )
+    def test_refuses_hostile_descriptions(self, store: Path, field: str, value: object) -> None:
+        edit(store, lambda info: info.update({field: value}))
+        refused(store, f"dataset.json is damaged ({field}")
+
+    def test_refuses_labels_that_do_not_fit(self, store: Path) -> None:
+        edit(store, lambda info: info.update(labels="labels.npy"))
+        refused(store, "labels.npy is missing or damaged")
+        np.save(store / "labels.npy", np.zeros(191))
+        refused(store, "labels.npy holds 191 labels for 192 images")
+        np.save(store / "labels.npy", np.float32(3))
+        refused(store, "labels.npy is empty")
+        np.save(store / "labels.npy", np.array([None] * 192), allow_pickle=True)
+        refused(store, "labels.npy is missing or damaged")
+
+
+@pytest.fixture
+def composed(tmp_path: Path) -> Path:
+    """A store of 6 images of 5 glyphs, to damage."""
+    draft = StoreDraft("composed", "drawn", "none", 8, 6, mirror=False)
+    glyphs = np.random.default_rng(0).integers(0, 256, (5, 8, 8), np.uint8)
+    return build_composed(tmp_path / "store", draft, glyphs, np.arange(18).reshape(6, 3) % 5).path
+
+
+class TestOpenComposed:
+    @pytest.mark.parametrize(
+        ("index", "why"),
+        [
+            (np.full((6, 3), 5, np.uint16), "index.npy names glyph 5 of 5, counted from 0"),
+            (np.full((6, 3), 2**32 - 1, np.uint32), "index.npy names glyph 4294967295 of 5"),
+            (np.zeros((6, 3), np.int16), "index.npy holds int16 (6, 3) instead of uint16"),
+            (np.full((6, 3), -1), "index.npy holds int64 (6, 3) instead of uint16"),
+            (np.zeros((6, 3), ">u2"), "index.npy holds >u2 (6, 3) instead of uint16"),
+            (np.zeros((5, 3), np.uint16), "index.npy holds uint16 (5, 3) instead of uint16"),
+            (np.zeros((6, 4), np.uint16), "index.npy holds uint16 (6, 4) instead of uint16"),
+            (np.zeros((0, 3), np.uint16), "index.npy is empty"),
+        ],
+    )
+    def test_refuses_a_hostile_index(
+        self, composed: Path, index: np.ndarray[Any, Any], why: str
+    ) -> None:
+        np.save(composed / "index.npy", index)
+        refused(composed, why)
+
+    def test_refuses_a_missing_index(self, composed: Path) -> None:
+        (composed / "index.npy").unlink()
+        refused(composed, "index.npy is missing or damaged")
+
+    @pytest.mark.parametrize("shape", [(5, 4, 8), (4, 4, 4), (6, 3, 4, 4), (5,)])
+    def test_refuses_glyphs_of_another_kind(self, composed: Path, shape: tuple[int, ...]) -> None:
+        np.save(composed / "4.npy", np.zeros(shape, np.uint8))
+        refused(composed, "instead of uint8 (5, 4, 4)")
+
+    def test_a_plain_store_is_no_composed_one(self, store: Path) -> None:
+        edit(store, lambda info: info.update(composed=True))
+        refused(store, "index.npy is missing or damaged")
+
+    def test_what_is_read_is_no_part_of_the_store(self, composed: Path) -> None:
+        level = ImageStore.open(composed).level(8)
+        before = level[:]
+        for where in (0, slice(0, 2), np.array([1])):
+            level[where][:] = 0
+        assert np.array_equal(level[:], before)
+
 
 def refused(store: Path, why: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  the words are compared below
@@ -207,9 +289,9 @@ class TestSampler:
 
     def test_batches_do_not_write_to_the_store(self, tiny_store: ImageStore) -> None:
         sampler = Sampler(tiny_store, num_images=None, mirror=True, seed=0)
-        before = tiny_store.level(4).copy()
+        before = tiny_store.level(4)[:].copy()
         sampler.batch(0, 192, resolution=4)[:] = 0
-        assert np.array_equal(tiny_store.level(4), before)
+        assert np.array_equal(tiny_store.level(4)[:], before)
 
     def test_asking_for_more_than_there_are_is_told(self) -> None:
         with pytest.raises(ValueError, match="holds 50 images and the run asks for 51; prepare"):

@@ -194,6 +194,53 @@ def test_a_store_with_a_broken_header_is_refused(tmp_path):
             open_images(store)
 
 
+def write_composed(path, **arrays):
+    path.mkdir()
+    rng = np.random.default_rng(0)
+    held = {f"{size}": rng.integers(0, 256, (5, size, size), np.uint8) for size in (16, 8)}
+    held["index"] = rng.integers(0, 5, (7, 3), np.uint16)
+    for name, array in (held | arrays).items():
+        np.save(path / f"{name}.npy", array)
+    header = {"schema": 1, "name": "x", "resolution": 16, "num_images": 7, "composed": True}
+    (path / "dataset.json").write_text(json.dumps(header))
+    return path
+
+
+def test_a_composed_store_is_three_glyphs_an_image(tmp_path):
+    store = write_composed(tmp_path / "store")
+    index = np.load(store / "index.npy")
+    for size in (16, 8):
+        glyphs = np.load(store / f"{size}.npy")
+        images = open_images(store, resolution=size)
+        assert (images.num_images, images.shape) == (7, (3, size, size))
+        expected = np.stack([[glyphs[i] for i in image] for image in index])
+        np.testing.assert_array_equal(all_pixels(images), expected)
+        np.testing.assert_array_equal(all_pixels(images.select([6, 0, 6])), expected[[6, 0, 6]])
+        np.save(tmp_path / "expanded.npy", expected)
+        assert images.fingerprint() == open_images(tmp_path / "expanded.npy").fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"index": np.full((7, 3), 5, np.uint16)}, r"names glyph 5, but .*16\.npy holds 5"),
+        ({"index": np.zeros((7, 3), np.int64)}, r"holds int64 .* an index is unsigned \(N, 3\)"),
+        ({"index": np.zeros((0, 3), np.uint16)}, r"holds uint16 of shape \(0, 3\), but an index"),
+        ({"index": np.zeros(7, np.uint16)}, r"holds uint16 of shape \(7,\), but an index"),
+        ({"index": np.zeros((6, 3), np.uint16)}, "holds 6 images .* dataset.json says 7"),
+        ({"index": np.array([None])}, r"index\.npy cannot be read as a plain"),
+        ({"16": np.zeros((5, 3, 16, 16), np.uint8)}, r"but glyphs are uint8 \(M, r, r\)"),
+        ({"16": np.zeros((5, 16, 16))}, "holds float64 .* but glyphs are uint8"),
+        ({"16": np.zeros((5, 16, 8), np.uint8)}, r"of \(3, 16, 8\), but dataset\.json says"),
+    ],
+)
+def test_bad_composed_stores_are_refused(tmp_path, arrays, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        open_images(write_composed(tmp_path / "store", **arrays))
+    assert str(caught.value).isprintable()
+    assert "prepare the store again" in str(caught.value)
+
+
 def test_an_npz_of_something_else_is_refused(tmp_path):
     path = tmp_path / "x.npz"
     with zipfile.ZipFile(path, "w") as archive:
