@@ -41,14 +41,14 @@ def open_folder(path: Path, *, skip_broken: bool, progress: Progress | None) -> 
 def open_zip(path: Path, *, skip_broken: bool, progress: Progress | None) -> ImageSet:
     """The images in a zip, which stays open and is never unpacked to disk."""
     archive = open_archive(path)
-    members = members(path, archive)
+    found = members(path, archive)
     lock = threading.Lock()  # zipfile counts its readers without one
 
     def load(name: str) -> bytes:
         with lock:
-            return member_bytes(path, archive, members[name])
+            return member_bytes(path, archive, found[name])
 
-    return _encoded_set(path, sorted(members), load, skip_broken=skip_broken, progress=progress)
+    return _encoded_set(path, sorted(found), load, skip_broken=skip_broken, progress=progress)
 
 
 def files_below(root: Path) -> Iterator[str]:

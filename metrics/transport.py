@@ -104,7 +104,7 @@ def image_influences(
     """
     each: list[tuple[Doubles, Doubles]] = []
     with ThreadPoolExecutor(num_threads or os.cpu_count() or 1) as pool:
-        for chosen in _blocks(directions, a, b, rows_each=3):
+        for chosen in _blocks(directions, a, b, rows_each=9):  # 3 channels and what follows
             parts = _channel_parts(chosen)
             rows = (_projected(x, parts).reshape(len(chosen), 3, -1) for x in (a, b))
             each.extend(pool.map(partial(_influences_along, a, b), chosen, *rows))

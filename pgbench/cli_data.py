@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -73,7 +73,7 @@ def list_sets(as_json: bool) -> None:
 @click.option("--crop", type=click.Choice(["none", "centre"]), help="Of a folder.  [none]")
 @click.option("--resize", type=click.Choice(["lanczos", "box"]), help="Of a folder.")
 @click.option("--allow-upscale", is_flag=True, help="Enlarge pictures that are too small.")
-def prepare(name: str, out: Path, path: Path | None, **options: object) -> None:
+def prepare(name: str, out: Path, path: Path | None, **options: Any) -> None:
     """Make an image store of NAME as the paper has it.
 
     NAME is portraits, scenes (built in), celeba, celeba-hq, lsun-CATEGORY, cifar10, mnist-rgb or

@@ -72,7 +72,7 @@ _do: Do  # of a worker process: sent once, for it may hold the names of millions
 
 def _start_worker(inbox: "Queue[bytes]") -> None:
     global _do
-    _follow_parent()
+    follow_parent()
     _do = pickle.loads(inbox.get())
 
 
@@ -81,7 +81,7 @@ def _in_worker(task: int) -> int:
     return task
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """Leave Ctrl-C to the parent, and end when it was killed: a worker waits for ever else."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pgbench.crops import Fit, check_side
-from pgbench.journal import _follow_parent
+from pgbench.journal import follow_parent
 from pgbench.metrics.messages import reason, shown
 from pgbench.pictures_folder import (
     Encoded,
@@ -33,7 +33,7 @@ from pgbench.pictures_folder import (
     named,
     source_of,
 )
-from pgbench.prepare import Pictures, StoreDraft, _progress
+from pgbench.prepare import Pictures, StoreDraft, preparing_bar
 
 SCENES = (
     *("bedroom", "bridge", "church_outdoor", "classroom", "conference_room", "dining_room"),
@@ -181,7 +181,7 @@ def _try(entries: Encoded, fit: Fit, most: int, name: str) -> tuple[list[int], i
     """Positions of broken entries before image number `most`, and how many images there are."""
     broken: list[int] = []
     count = 0
-    with _progress() as progress, closing(_tried(entries, fit)) as results:
+    with preparing_bar() as progress, closing(_tried(entries, fit)) as results:
         task = progress.add_task(f"{name}: looking for broken entries", total=most)
         for position, is_broken in results:
             if is_broken:
@@ -223,7 +223,7 @@ _tries: tuple[Encoded, Fit]  # of a worker process: sent once, for it may list m
 
 def _start_worker(entries: Encoded, fit: Fit) -> None:
     global _tries
-    _follow_parent()
+    follow_parent()
     _tries = entries, fit
 
 

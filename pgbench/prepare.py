@@ -309,7 +309,7 @@ def _write_shards(building: Path, pictures: Pictures) -> None:
     write = _Writer(building, replace(pictures, labels=None, skipped=()), size)
     starts = range(0, draft.num_images, size)
     tasks = run_tasks(write, starts, journal=building / _JOURNAL)
-    with _progress() as progress, closing(tasks) as done:
+    with preparing_bar() as progress, closing(tasks) as done:
         task = progress.add_task(f"{draft.name} {draft.resolution}²", total=len(starts))
         for _ in done:
             progress.advance(task)
@@ -333,7 +333,7 @@ def _finish(building: Path, out: Path, info: StoreInfo, labels: NDArray[Any] | N
         _save(building / LABELS, labels)
     store = ImageStore.mapped(building, info)
     size = sum(3 * info.num_images * r * r for r in info.fingerprint)
-    with _progress() as progress:
+    with preparing_bar() as progress:
         advance = partial(progress.advance, progress.add_task("checksums", total=size))
         found = {r: fingerprint(store.level(r), advance) for r in info.fingerprint}
     _save(building / CHECKSUMS, np.stack([checksums for _, checksums in found.values()]))
@@ -344,7 +344,7 @@ def _finish(building: Path, out: Path, info: StoreInfo, labels: NDArray[Any] | N
     (out / _JOURNAL).unlink(missing_ok=True)  # only now: a kill before the rename costs no shard
 
 
-def _progress() -> Progress:
+def preparing_bar() -> Progress:
     console = Console(stderr=True)
     return Progress(
         TextColumn("preparing {task.description}"),
