@@ -26,7 +26,7 @@ CHANGES: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
 def main() -> None:
     """Print mean, scatter and stated error for each change."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--num-images", type=int, nargs="+", default=[128, 512])
+    parser.add_argument("--num-images", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--resolution", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=16)
     options = parser.parse_args()

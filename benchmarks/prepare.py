@@ -1,7 +1,7 @@
 """How fast a folder of CelebA-like JPEGs becomes a store, next to Pillow alone on one core.
 
 `python benchmarks/prepare.py [COUNT]`; on quiet cores. The pictures are 178x218, as the aligned
-ones, and cropped to 128x128 around x 89, y 121 (the paper's appendix C). Pillow reads, crops and
+ones, and cropped to 128x128 around x 89, y 121. Pillow reads, crops and
 drops; the store also writes every level to disk and hashes it.
 """
 
