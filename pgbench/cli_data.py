@@ -30,7 +30,7 @@ def list_sets(as_json: bool) -> None:
         {
             "name": each.name,
             "num_images": f"{each.num_images:,}",
-            "licence": "Apache-2.0" if each.name == "portraits" else "see docs/reproducing.md",
+            "licence": "Apache-2.0" if each.name == "portraits" else "those of the photographs",
             "from": f"built in: {each.description}",
         }
         for each in BUILT_IN.values()

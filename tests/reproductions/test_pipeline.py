@@ -70,7 +70,8 @@ class TestRow:
     def test_says_how_it_stands_beside_the_paper(self, row: str, pipeline: Pipeline) -> None:
         pipeline.run(row)
         said = pipeline.said[row].stdout
-        assert f"row {row}, portraits 16², smoke: done" in said
+        assert f"row {row}, smoke: done" in said
+        assert "ours: portraits 16²" in said.replace("\n", " ")
         assert "published" in said
         assert str(pipeline.results / "report" / "report.md") in said.replace("\n", " ").split()
 
