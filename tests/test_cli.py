@@ -152,7 +152,7 @@ class TestErrors:
         pgbench: Command,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        def fail() -> None:
+        def fail(**_: object) -> None:
             raise error
 
         monkeypatch.setattr(cli.cli.commands["data"].commands["list"], "callback", fail)  # type: ignore[attr-defined]

@@ -45,7 +45,7 @@ def at(number, owner, name, act):
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 def interrupt():
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 def terminate():
     os.kill(os.getpid(), signal.SIGTERM)
 def write_half(number):
