@@ -19,7 +19,9 @@ from pgbench.metrics.pyramid import laplacian_level
 PATCHES_PER_IMAGE = 128
 PATCH = 7
 PATCH_VALUES = 3 * PATCH**2
+TILE = 64  # patches
 
+_TILES_PER_IMAGE = PATCHES_PER_IMAGE // TILE
 _POSITIONS, _FLIPS = 1, 3  # what a random stream is for
 _CHUNK_PIXELS = 2**18  # of a thread at a time: more fall out of the cache
 _READ_PIXELS = 2**22
@@ -35,8 +37,8 @@ class Patches:
 
     Attributes
     ----------
-    values : (N x 128, 147) float32
-        Image after image, each patch as 3 channels of 7x7.
+    tiles : (N x 2, 147, 64) float32
+        Image after image, 64 patches of 3 channels of 7x7 at a time, one in each column.
     mean, std : (3,) float64
         Of each channel over all patches. The std of a channel without any variation is 1.
     shifts, scales : (N, 3) float64
@@ -44,11 +46,29 @@ class Patches:
         of its square less 1/2. To first order, so much would the set's own mean and std move.
     """
 
-    values: Floats
+    tiles: Floats
     mean: Doubles
     std: Doubles
     shifts: Doubles
     scales: Doubles
+
+    @property
+    def num_images(self) -> int:
+        return len(self.shifts)
+
+    @property
+    def num_patches(self) -> int:
+        return len(self.tiles) * TILE
+
+    @property
+    def values(self) -> Floats:
+        """A copy with a patch in each row, (N x 128, 147)."""
+        return self.tiles.swapaxes(1, 2).reshape(-1, PATCH_VALUES)
+
+    @property
+    def means(self) -> Doubles:
+        """The mean that is taken off each value of a patch, (147,)."""
+        return np.repeat(self.mean, PATCH**2)
 
     def folded(self, directions: Floats) -> tuple[Floats, Doubles]:
         """What projects the normalised patches: `values @ scaled.T - offset`.
@@ -62,9 +82,8 @@ class Patches:
         scaled : (K, 147) float32
         offset : (K,) float64
         """
-        std, mean = np.repeat(self.std, PATCH**2), np.repeat(self.mean, PATCH**2)
-        scaled = (directions / std).astype(np.float32)
-        return scaled, scaled.astype(np.float64) @ mean
+        scaled = (directions / np.repeat(self.std, PATCH**2)).astype(np.float32)
+        return scaled, scaled.astype(np.float64) @ self.means
 
 
 def cut_patches(
@@ -92,16 +111,17 @@ def cut_patches(
     batch_size, num_threads : int, optional
         Speed and memory only: not a bit of the patches depends on them.
     """
+    from pgbench.metrics import patch_loops
+
     corners = patch_corners(seed, size, images.num_images)
     flips = _stream(seed, _FLIPS).integers(0, 2, images.num_images).astype(bool) & mirror
-    values = np.empty((images.num_images, PATCHES_PER_IMAGE, PATCH_VALUES), np.float32)
-    sums = np.empty((2, images.num_images, 3))
+    tiles = np.empty((images.num_images, _TILES_PER_IMAGE, PATCH_VALUES, TILE), np.float32)
+    sums = np.empty((images.num_images, 2, 3))
     step = batch_size or max(1, _READ_PIXELS // (images.shape[1] * images.shape[2]))
 
     def cut(batch: Pixels, chosen: slice) -> None:
         level = laplacian_level(_flipped(batch, flips[chosen]), size)
-        values[chosen] = _cut(level, corners[chosen]).reshape(len(batch), -1, PATCH_VALUES)
-        sums[:, chosen] = _channel_sums(values[chosen])
+        patch_loops.cut(np.ascontiguousarray(level), corners[chosen], tiles[chosen], sums[chosen])
 
     with ThreadPoolExecutor(num_threads or os.cpu_count() or 1) as pool:
         start = 0
@@ -111,7 +131,9 @@ def cut_patches(
             start += len(batch)
             if progress is not None:
                 progress(start / images.num_images)
-    return _with_moments(values.reshape(-1, PATCH_VALUES), sums / (PATCHES_PER_IMAGE * PATCH**2))
+    return _with_moments(
+        tiles.reshape(-1, PATCH_VALUES, TILE), sums / (PATCHES_PER_IMAGE * PATCH**2)
+    )
 
 
 def patch_corners(seed: int, size: int, num_images: int) -> NDArray[np.int64]:
@@ -138,29 +160,16 @@ def _flipped(batch: Pixels, flips: NDArray[np.bool_]) -> Pixels:
     return np.where(flips[:, None, None, None], batch[..., ::-1], batch) if flips.any() else batch
 
 
-def _cut(level: Floats, corners: NDArray[np.int64]) -> Floats:
-    """Patches (N, 128, 3, 7, 7) of (N, 3, size, size) at (N, 128, 2) corners."""
-    windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(2, 3))
-    found: Floats = windows[np.arange(len(level))[:, None], :, corners[..., 0], corners[..., 1]]
-    return found
-
-
-def _channel_sums(values: Floats) -> Doubles:
-    """Sums and sums of squares per image and channel, (2, N, 3)."""
-    channels = values.reshape(len(values), PATCHES_PER_IMAGE, 3, PATCH**2).astype(np.float64)
-    return np.stack([channels.sum((1, 3)), np.einsum("npcv,npcv->nc", channels, channels)])
-
-
-def _with_moments(values: Floats, image_moments: Doubles) -> Patches:
-    """`image_moments`: mean and mean square of each image and channel, (2, N, 3)."""
-    mean, square = image_moments.mean(axis=1)
+def _with_moments(tiles: Floats, image_moments: Doubles) -> Patches:
+    """`image_moments`: mean and mean square of each image and channel, (N, 2, 3)."""
+    mean, square = image_moments.mean(axis=0)
     variance = square - mean**2
     flat = variance <= 1e-12 * square  # rounding leaves a little of a constant channel
     std = np.sqrt(np.where(flat, 1, variance))
-    means, squares = image_moments
+    means, squares = image_moments.swapaxes(0, 1)
     shifts = (means - mean) / std
     scales = (squares - 2 * means * mean + mean**2) / (2 * std**2) - 1 / 2
-    return Patches(values, mean, std, shifts, scales)
+    return Patches(tiles, mean, std, shifts, scales)
 
 
 def _stream(*key: int) -> np.random.Generator:

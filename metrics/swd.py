@@ -14,7 +14,7 @@ One level is in memory at a time: 75 kB of float32 an image and set, 2.5 GB for 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -59,6 +59,10 @@ class _Settings:
     num_threads: int | None
     batch_size: int | None
 
+    def __post_init__(self) -> None:
+        if self.directions not in _DIRECTIONS_IN_WORDS:
+            raise ValueError(f"Directions are orthonormal or iid, not {self.directions!r}.")
+
 
 @dataclass(frozen=True)
 class _Level:
@@ -89,8 +93,8 @@ def swd(
     Parameters
     ----------
     real, fake : ImageSet, array or iterable of batches
-        uint8 NCHW, [0, 255]; C = 3; H = W a power of two from 16. Iterables are gathered in memory.
-        Sets of unequal size are compared by their quantiles.
+        uint8 NCHW, [0, 255]; C = 3; H = W a power of two from 16. Sets of unequal size are compared
+        by their quantiles.
     seed : int
         Of patch positions, directions and flips.
     num_images : int, optional
@@ -98,13 +102,11 @@ def swd(
     mirror : bool
         Flip each real image left to right with probability 1/2, as training did.
     directions : "orthonormal" or "iid"
-        Draw the directions in four orthonormal blocks of 128, which has the same expected value and
-        less scatter, or independently, as the paper has it.
+        Four orthonormal blocks of 128, for less scatter, or independent, as the paper has it.
     noise_floor : bool
-        Also measure two disjoint random halves of the reals, of as many images as there are fakes
-        where there are twice as many reals.
+        Also compare two disjoint random halves of the reals, of at most as many images as fakes.
     device : str
-        Where to project and sort: "cpu" or a torch device such as "cuda".
+        Where to project and compare patches: "cpu" or a torch device such as "cuda".
     num_threads, batch_size : int, optional
         Speed and memory only: the value does not depend on them.
     progress : callable, optional
@@ -113,9 +115,8 @@ def swd(
     Returns
     -------
     MetricResult
-        `values` has a key for each level, such as "32", and "avg". `stderr` is the standard error
-        that the choice of the images, patches and directions leaves. `num_images` is that of the
-        smaller set.
+        `values` and `stderr` have a key for each level, such as "32", and "avg"; the error is what
+        the choice of images, patches and directions leaves.
 
     Raises
     ------
@@ -123,27 +124,35 @@ def swd(
         Sets of different shapes, too few images, or no such pyramid.
     """
     started = time.perf_counter()
-    if directions not in _DIRECTIONS_IN_WORDS:
-        raise ValueError(f"Directions are orthonormal or iid, not {directions!r}.")
-    all_reals = as_image_set(real, None if noise_floor else num_images)
-    reals = all_reals if num_images is None else all_reals.first(num_images)
-    fakes = as_image_set(fake, num_images)
-    sizes = _comparable_sizes(reals, fakes)
-    protocol = _protocol(reals, fakes, sizes=sizes, mirror=mirror, directions=directions)
     settings = _Settings(seed, directions, device, num_threads, batch_size)
+    all_reals = as_image_set(real, None if noise_floor else num_images)
+    sets = as_image_set(all_reals, num_images), as_image_set(fake, num_images)
     part = _span(progress, 0, 1 / 2) if noise_floor else progress
-    values, stderr = _summary(_levels((reals, fakes), (mirror, False), settings, part))
-    floor = None
+    result = _compared(sets, mirror, settings, part)
     if noise_floor:
-        halves = _halves(all_reals, fakes.num_images, seed)
-        protocol["noise_floor_images"] = halves[0].num_images
-        part = _span(progress, 1 / 2, 1)
-        floor, _ = _summary(_levels(halves, (mirror, mirror), settings, part))
-    count = min(reals.num_images, fakes.num_images)
-    wall_sec = round(time.perf_counter() - started, 3)
-    return MetricResult(
-        "swd", SWD_VERSION, count, seed, values, stderr, protocol, wall_sec, noise_floor=floor
-    )
+        result = _with_floor(result, all_reals, settings, _span(progress, 1 / 2, 1))
+    return replace(result, wall_sec=round(time.perf_counter() - started, 3))
+
+
+def _compared(
+    sets: tuple[ImageSet, ImageSet], mirror: bool, settings: _Settings, progress: Progress | None
+) -> MetricResult:
+    """The result but for the noise floor and the time."""
+    protocol = _protocol(*sets, mirror=mirror, directions=settings.directions)
+    values, stderr = _summary(_levels(sets, (mirror, False), settings, progress))
+    count = min(x.num_images for x in sets)
+    return MetricResult("swd", SWD_VERSION, count, settings.seed, values, stderr, protocol, 0.0)
+
+
+def _with_floor(
+    result: MetricResult, reals: ImageSet, settings: _Settings, progress: Progress | None
+) -> MetricResult:
+    """Add what the reals' own halves are apart."""
+    halves = _halves(reals, result.protocol["num_fakes"], settings.seed)
+    mirror = result.protocol["mirror"]
+    floor, _ = _summary(_levels(halves, (mirror, mirror), settings, progress))
+    protocol = {**result.protocol, "noise_floor_images": halves[0].num_images}
+    return replace(result, protocol=protocol, noise_floor=floor)
 
 
 def _halves(reals: ImageSet, at_most: int, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -269,10 +278,10 @@ def _protocol(
     reals: ImageSet,
     fakes: ImageSet,
     *,
-    sizes: tuple[int, ...],
     mirror: bool,
     directions: Directions,
 ) -> dict[str, object]:
+    sizes = _comparable_sizes(reals, fakes)
     return {
         "resolution": sizes[0],
         "levels": list(sizes),

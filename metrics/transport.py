@@ -1,31 +1,33 @@
 """The sliced Wasserstein distance of two sets of patches, along given directions (section 5).
 
 Along a direction the distance is the area between the two distribution functions: the mean
-difference of the sorted projections; sets of unequal size are compared quantile by quantile. Most
-of the time goes into sorting, so projections lie in contiguous rows, one for each direction.
+difference of the sorted projections; sets of unequal size are compared quantile by quantile. The
+projections along some directions are in memory at a time, each in a contiguous row.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pgbench.metrics.patches import PATCH, PATCH_VALUES, PATCHES_PER_IMAGE, Patches
+from pgbench.metrics import line
+from pgbench.metrics.patches import PATCH, PATCH_VALUES, Patches
 
 NUM_DIRECTIONS = 4 * 128
 DIRECTIONS_PER_BLOCK = 128
 
 _DIRECTIONS = 2  # what a random stream is for
 _PROJECTION_BYTES = 2**28
-_MOST_AT_ONCE = 128
-_BINS = 2**14
+_MOST_AT_ONCE = 120  # directions
+_TILES_AT_ONCE = 512  # of a thread
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Pairing = tuple[NDArray[np.intp], NDArray[np.intp], Doubles]
+Rows = tuple[Floats, Floats, list[float]]  # of both sets, (K, n) and (K, m), and no less than these
 Progress = Callable[[float], None]  # called with the fraction done, in [0, 1]
 
 
@@ -67,19 +69,18 @@ def sliced_distances(
     directions : (K, 147) float32
         Of unit length.
     device : str
-        Where projections are made and sorted: "cpu" through NumPy, any other through torch.
+        Where projections are made and compared: "cpu", or any other through torch, which sorts.
 
     Returns
     -------
     (K,) float64
     """
-    pairing = _pairing(len(a.values), len(b.values))
     found: list[Doubles] = []
     with ThreadPoolExecutor(num_threads or os.cpu_count() or 1) as pool:
         measure = (
-            partial(_distances_on_cpu, pairing=pairing, pool=pool)
+            partial(_distances_on_cpu, pool=pool)
             if device == "cpu"
-            else partial(_distances_on_device, pairing=pairing, device=device)
+            else partial(_distances_on_device, device=device)
         )
         for rows in measure(a, b, _blocks(directions, a, b)):
             found.append(rows)
@@ -102,95 +103,110 @@ def image_influences(
     -------
     (number of images of a,), (number of images of b,) float64
     """
-    each: list[tuple[Doubles, Doubles]] = []
+    sets = (a, b)
+    totals = tuple(np.zeros(x.num_images) for x in sets)
+    blocks = _blocks(directions, a, b)
     with ThreadPoolExecutor(num_threads or os.cpu_count() or 1) as pool:
-        for chosen in _blocks(directions, a, b, rows_each=9):  # 3 channels and what follows
-            parts = _channel_parts(chosen)
-            rows = (_projected(x, parts).reshape(len(chosen), 3, -1) for x in (a, b))
-            each.extend(pool.map(partial(_influences_along, a, b), chosen, *rows))
-    of_a, of_b = (np.mean(found, axis=0) for found in zip(*each, strict=True))
-    return of_a, of_b
+        for chosen, rows in zip(blocks, _projections(a, b, blocks, pool), strict=True):
+            measure = partial(line.potentials, images=(a.num_images, b.num_images))
+            found = zip(*pool.map(measure, *rows), strict=True)  # for each set, of all directions
+            for total, x, slopes, each in zip(totals, sets, rows[:2], found, strict=True):
+                total += _influences(x, chosen, slopes, each, pool)
+    return totals[0] / len(directions), -totals[1] / len(directions)
 
 
-def _influences_along(
-    a: Patches, b: Patches, direction: Floats, channels_a: Floats, channels_b: Floats
-) -> tuple[Doubles, Doubles]:
-    """The influences for one direction; `channels_*`: the projections of each channel, (3, N)."""
-    slopes, potentials = _potential(channels_a.sum(axis=0), channels_b.sum(axis=0))
-    sums = direction.reshape(3, -1).sum(axis=1, dtype=np.float64)
-    influence_a = _image_influence(a, sums, channels_a, slopes[0], potentials[0])
-    influence_b = _image_influence(b, sums, channels_b, slopes[1], potentials[1])
-    return influence_a, -influence_b
-
-
-def _image_influence(
-    patches: Patches, sums: Doubles, parts: Floats, slope: Floats, potential: Doubles
+def _influences(
+    patches: Patches,
+    directions: Floats,
+    slopes: Floats,
+    found: Sequence[tuple[Doubles, float]],
+    pool: ThreadPoolExecutor,
 ) -> Doubles:
-    per_image = potential.reshape(-1, PATCHES_PER_IMAGE).mean(axis=1)
-    by_mean = sums * slope.mean(dtype=np.float64)
-    by_std = (parts @ slope).astype(np.float64) / len(slope)
-    influence: Doubles = per_image - patches.shifts @ by_mean - patches.scales @ by_std
+    """The sum over the directions of what each image contributes, (number of images,).
+
+    `slopes`: (K, N x 128), of the potential at each patch; `found`: the potential of each image and
+    the mean slope, for each direction.
+    """
+    potential = np.sum([each for each, _ in found], axis=0)
+    mean_slopes = np.array([slope for _, slope in found])
+    products = _weighted_means(patches, slopes, pool) - np.outer(patches.means, mean_slopes)
+    scaled, _ = patches.folded(directions)
+    by_mean = _per_channel(directions.T * mean_slopes)
+    by_std = _per_channel(scaled.T * products)
+    influence: Doubles = potential - patches.shifts @ by_mean - patches.scales @ by_std
     return influence
 
 
-def _channel_parts(directions: Floats) -> Floats:
-    """The three channels of each direction apart, (3 K, 147)."""
-    parts = np.zeros((len(directions), 3, 3, PATCH**2), np.float32)
-    parts[:, range(3), range(3)] = directions.reshape(-1, 3, PATCH**2)
-    return parts.reshape(-1, PATCH_VALUES)
+def _per_channel(values: Doubles) -> Doubles:
+    """Sums over the columns of (147, K) and over each channel's rows, (3,)."""
+    total: Doubles = values.sum(axis=1).reshape(3, PATCH**2).sum(axis=1)
+    return total
 
 
-def _blocks(directions: Floats, a: Patches, b: Patches, *, rows_each: int = 1) -> list[Floats]:
-    """Parts of the directions whose projections fit in memory."""
-    bytes_each = 4 * (len(a.values) + len(b.values)) * rows_each
-    step = min(_MOST_AT_ONCE, max(1, _PROJECTION_BYTES // bytes_each))
+def _weighted_means(patches: Patches, weights: Floats, pool: ThreadPoolExecutor) -> Doubles:
+    """The mean of all patches by the weights in each row: (K, N x 128) to (147, K)."""
+    from pgbench.metrics import patch_loops
+
+    parts = pool.map(partial(patch_loops.weighted_sums, weights, patches.tiles), *_ranges(patches))
+    means: Doubles = np.sum(list(parts), axis=0) / weights.shape[1]
+    return means
+
+
+def _blocks(directions: Floats, a: Patches, b: Patches) -> list[Floats]:
+    """Parts of the directions whose projections fit in memory, each of whole products."""
+    from pgbench.metrics.patch_loops import TOGETHER
+
+    fitting = _PROJECTION_BYTES // (4 * (a.num_patches + b.num_patches))
+    step = max(TOGETHER, min(_MOST_AT_ONCE, fitting) // TOGETHER * TOGETHER)
     return [directions[i : i + step] for i in range(0, len(directions), step)]
 
 
-def _projected(patches: Patches, directions: Floats, out: Floats | None = None) -> Floats:
-    """The normalised patches along each direction, (K, N)."""
+def _ranges(patches: Patches) -> tuple[list[int], list[int]]:
+    """The first and last tiles of what a thread does at a time."""
+    count = len(patches.tiles)
+    first = list(range(0, count, _TILES_AT_ONCE))
+    return first, [*first[1:], count]
+
+
+def _projections(
+    a: Patches, b: Patches, blocks: list[Floats], pool: ThreadPoolExecutor
+) -> Iterator[Rows]:
+    """The normalised patches of both sets along the directions of each block."""
+    # Fresh memory for each block would be slow.
+    buffers = [np.empty((len(blocks[0]), x.num_patches), np.float32) for x in (a, b)]
+    for chosen in blocks:
+        rows_a, rows_b = (buffer[: len(chosen)] for buffer in buffers)
+        largest = np.maximum(_project(a, chosen, rows_a, pool), _project(b, chosen, rows_b, pool))
+        yield rows_a, rows_b, largest.tolist()
+
+
+def _project(
+    patches: Patches, directions: Floats, rows: Floats, pool: ThreadPoolExecutor
+) -> Floats:
+    """Fill in the projections; the largest magnitude along each direction."""
+    from pgbench.metrics import patch_loops
+
     scaled, offset = patches.folded(directions)
-    rows: Floats = np.matmul(scaled, patches.values.T, out=out)
-    rows -= offset[:, None].astype(np.float32)
-    return rows
+    fill = partial(patch_loops.project, patches.tiles, scaled, offset.astype(np.float32), rows)
+    found: Floats = np.max(list(pool.map(fill, *_ranges(patches))), axis=(0, 2))
+    return found
 
 
 def _distances_on_cpu(
-    a: Patches,
-    b: Patches,
-    blocks: list[Floats],
-    *,
-    pairing: Pairing | None,
-    pool: ThreadPoolExecutor,
+    a: Patches, b: Patches, blocks: list[Floats], *, pool: ThreadPoolExecutor
 ) -> Iterator[Doubles]:
-    # Fresh memory for each block would be slow.
-    buffers = [np.empty((len(blocks[0]), len(x.values)), np.float32) for x in (a, b)]
-    for chosen in blocks:
-        rows = (
-            _projected(x, chosen, out=buffer[: len(chosen)])
-            for x, buffer in zip((a, b), buffers, strict=True)
-        )
-        yield np.array(list(pool.map(partial(_distance_in_place, pairing), *rows)))
-
-
-def _distance_in_place(pairing: Pairing | None, a: Floats, b: Floats) -> float:
-    """The distance of two rows, which are overwritten."""
-    a.sort()
-    b.sort()
-    if pairing is not None:
-        at_a, at_b, weights = pairing
-        return float(np.abs(a[at_a] - b[at_b]) @ weights)
-    a -= b
-    np.abs(a, out=a)
-    return float(a.mean(dtype=np.float64))
+    for rows in _projections(a, b, blocks, pool):
+        yield np.array(list(pool.map(line.distance, *rows)))
 
 
 def _distances_on_device(
-    a: Patches, b: Patches, blocks: list[Floats], *, pairing: Pairing | None, device: str
+    a: Patches, b: Patches, blocks: list[Floats], *, device: str
 ) -> Iterator[Doubles]:
     import torch
 
-    values = [torch.from_numpy(x.values).to(device) for x in (a, b)]
+    tiles = (torch.from_numpy(x.tiles).to(device) for x in (a, b))
+    values = [x.swapaxes(1, 2).reshape(-1, PATCH_VALUES) for x in tiles]
+    pairing = _pairing(a.num_patches, b.num_patches)
     indices = None if pairing is None else [torch.from_numpy(x).to(device) for x in pairing]
     for chosen in blocks:
         rows = []
@@ -215,18 +231,3 @@ def _pairing(count_a: int, count_b: int) -> Pairing | None:
     ends = np.union1d(np.arange(1, count_a + 1) * count_b, np.arange(1, count_b + 1) * count_a)
     weights = np.diff(ends, prepend=0) / (count_a * count_b)
     return (ends - 1) // count_b, (ends - 1) // count_a, weights
-
-
-def _potential(a: Floats, b: Floats) -> tuple[tuple[Floats, Floats], tuple[Doubles, Doubles]]:
-    """The Kantorovich potential and its slope at each value of two samples, to a bin's width.
-
-    The slope is -1 where the distribution function of `a` lies above that of `b`, and 1 below.
-    """
-    low, high = min(a.min(), b.min()), max(a.max(), b.max())
-    scale = np.float32((_BINS - 1) / ((high - low) or 1))
-    at = [((x - low) * scale).astype(np.intp) for x in (a, b)]
-    share_a, share_b = (np.bincount(k, minlength=_BINS) / len(k) for k in at)
-    slope = -np.sign(np.cumsum(share_a - share_b))
-    potential = np.cumsum(slope) / scale
-    slope = slope.astype(np.float32)
-    return (slope[at[0]], slope[at[1]]), (potential[at[0]], potential[at[1]])

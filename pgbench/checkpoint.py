@@ -32,6 +32,7 @@ class SnapshotInfo(Frozen):
     generator: GeneratorConfig
     nimg: int
     lod: float = Field(ge=0)
+    source: str | None = None  # SHA-256 of the released file it was imported from
 
     @model_validator(mode="after")
     def _lod_is_of_the_generator(self) -> Self:
@@ -86,9 +87,11 @@ def _read_state(path: Path) -> dict[str, Any] | None:
     return state if isinstance(state, dict) else None
 
 
-def save_snapshot(path: Path, generator: Generator, *, nimg: int, lod: float) -> None:
+def save_snapshot(
+    path: Path, generator: Generator, *, nimg: int, lod: float, source: str | None = None
+) -> None:
     """Write the weights of `generator` as safetensors, with its configuration inside."""
-    info = SnapshotInfo(generator=generator.config, nimg=nimg, lod=lod)
+    info = SnapshotInfo(generator=generator.config, nimg=nimg, lod=lod, source=source)
     weights = {name: value.contiguous() for name, value in generator.state_dict().items()}
     content = save(weights, metadata={"pgbench": info.model_dump_json()})
     write_atomically(path, lambda file: file.write(content))

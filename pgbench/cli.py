@@ -7,13 +7,18 @@ from typing import NoReturn
 import click
 
 from pgbench import __version__
+from pgbench.cli_check import check
 from pgbench.cli_compare import compare
 from pgbench.cli_data import data
+from pgbench.cli_doctor import doctor
 from pgbench.cli_evaluate import evaluate, generate
 from pgbench.cli_fidelity import fid, inception_score, kid, prdc
 from pgbench.cli_metrics import metrics
+from pgbench.cli_neighbours import neighbours
+from pgbench.cli_official import import_official
 from pgbench.cli_report import report
 from pgbench.cli_run import run
+from pgbench.cli_video import video
 
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
@@ -24,7 +29,20 @@ def cli() -> None:
     """Reproducible evaluation of generative models, starting with Progressive GANs."""
 
 
-for command in (run, evaluate, generate, metrics, compare, data, report):
+for command in (
+    run,
+    evaluate,
+    generate,
+    video,
+    neighbours,
+    metrics,
+    compare,
+    check,
+    data,
+    report,
+    import_official,
+    doctor,
+):
     cli.add_command(command)
 for metric in (inception_score, fid, kid, prdc):
     metrics.add_command(metric)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from pgbench.compiling import Choice
     from pgbench.config import RunConfig
     from pgbench.results import RunStatus
 
@@ -32,6 +33,23 @@ def run() -> None:
     "--out", type=click.Path(path_type=Path, file_okay=False), default="results", show_default=True
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option(
+    "--compile",
+    "compiling",
+    type=click.Choice(["auto", "on", "off"]),
+    is_flag=False,
+    flag_value="on",
+    default="off",
+    show_default=True,
+    help="Compile the steps; auto: where the run is long enough to win the minutes back.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "tf32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Arithmetic of the convolutions, part of the configuration.",
+)
 @click.option("--dry-run", is_flag=True, help="Only print what would be run.")
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: the configuration as JSON.")
 def ablation(
@@ -43,26 +61,43 @@ def ablation(
     phase_kimg: float | None,
     out: Path,
     device: str,
+    compiling: "Choice",
+    precision: str,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Rows of table 1: trained, measured, and put beside the published numbers."""
     chosen = _seeds(seed, seeds)
     configs = _configs(row, data=data, profile=profile, seeds=chosen, phase_kimg=phase_kimg)
+    if precision != "float32":
+        from pgbench.config import replace
+
+        configs = [replace(config, numerics={"precision": precision}) for config in configs]
     if dry_run:
         _show(configs, as_json)
         return
+    sys.exit(_train(configs, data=data, out=out, device=device, compiling=compiling))
+
+
+def _train(
+    configs: "list[RunConfig]", *, data: str, out: Path, device: str, compiling: "Choice"
+) -> int:
+    """Train one after the other, alone or with the other processes of torchrun; the exit code."""
+    from pgbench.distributed import joined
     from pgbench.reproductions.launch import run as launch
 
     failed = False
-    for config in configs:
-        status = launch(config, data=data, out=out, device=device)
-        if status.status == "interrupted":
-            sys.exit(130)
-        failed = failed or status.status == "failed"
-        _conclude(config, status, out)
-    if failed:
-        sys.exit(1)
+    with joined(device) as world:
+        for config in configs:
+            status = launch(
+                config, data=data, out=out, device=device, compiling=compiling, world=world
+            )
+            if status.status == "interrupted":
+                return 1 if status.error else 130
+            failed = failed or status.status == "failed"
+            if world.rank == 0:
+                _conclude(config, status, out)
+    return 1 if failed else 0
 
 
 def _seeds(seed: int | None, seeds: str | None) -> list[int]:

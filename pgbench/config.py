@@ -56,7 +56,11 @@ class GeneratorConfig(Frozen):
 
 
 class DiscriminatorConfig(Frozen):
-    """The toggles of D; `stddev_group` None takes the statistic over the whole minibatch."""
+    """The toggles of D; `stddev_group` None takes the statistic over the whole minibatch.
+
+    Blocks from the resolution `fused_from` up pool before the activation, as the fused layers of
+    the released networks do; None: none does.
+    """
 
     resolution: Resolution
     fmap_base: Count = 8192
@@ -64,6 +68,7 @@ class DiscriminatorConfig(Frozen):
     layer_norm: bool = False
     minibatch_layer: Literal["none", "stddev", "discrimination"] = "stddev"
     stddev_group: Count | None = None
+    fused_from: Resolution | None = None
     equalized_lr: bool = True
 
 
@@ -102,6 +107,12 @@ class ScheduleConfig(Frozen):
     snapshot_ticks: Count = 10
 
 
+class NumericsConfig(Frozen):
+    """Arithmetic of the convolutions; bfloat16 leaves statistics, penalty and updates in float32."""
+
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+
+
 class EvaluationConfig(Frozen):
     """Metric names taken at every snapshot, and at the last one."""
 
@@ -122,6 +133,7 @@ class RunConfig(Frozen):
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    numerics: NumericsConfig = NumericsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @model_validator(mode="after")

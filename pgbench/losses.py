@@ -4,7 +4,7 @@ Scores are (N,) float32; images NCHW float32 in [-1, 1]; a loss is a scalar.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,8 +14,7 @@ from pgbench.config import LossConfig
 Score = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class DLoss:
+class DLoss(NamedTuple):
     """The loss to minimise and what it is made of, each a scalar tensor."""
 
     total: Tensor
@@ -24,43 +23,34 @@ class DLoss:
     penalty: Tensor
 
 
-def d_loss(score: Score, real: Tensor, fake: Tensor, *, mix: Tensor, config: LossConfig) -> DLoss:
-    """Loss of D on reals and (detached) fakes; `mix` (N,) in [0, 1) places x̂ between them."""
-    if config.kind == "lsgan":
-        return lsgan_d_loss(score, real, fake)
-    return wgan_gp_d_loss(score, real, fake, mix=mix, config=config)
-
-
 def g_loss(fake_scores: Tensor, config: LossConfig) -> Tensor:
     """-E[D(fake)] for WGAN-GP, E[D(fake)^2] for LSGAN, where D learns 0 for reals, 1 for fakes."""
     return fake_scores.square().mean() if config.kind == "lsgan" else -fake_scores.mean()
 
 
 def wgan_gp_d_loss(
-    score: Score, real: Tensor, fake: Tensor, *, mix: Tensor, config: LossConfig
+    real_scores: Tensor, fake_scores: Tensor, penalty: Tensor, config: LossConfig
 ) -> DLoss:
-    """E[D(fake)] - E[D(real)] + λ E[(‖∇D(x̂)‖₂ - γ)²]/γ² + ε_drift E[D(real)²]."""
-    real_scores, fake_scores = score(real), score(fake)
-    penalty = config.gp_lambda * gradient_penalty(score, real, fake, mix=mix, gamma=config.gamma)
+    """E[D(fake)] - E[D(real)] + λ penalty + ε_drift E[D(real)²]."""
+    weighted = config.gp_lambda * penalty
     drift = config.eps_drift * real_scores.square().mean()
-    total = fake_scores.mean() - real_scores.mean() + penalty + drift
-    return DLoss(total, real_scores.mean(), fake_scores.mean(), penalty)
+    total = fake_scores.mean() - real_scores.mean() + weighted + drift
+    return DLoss(total, real_scores.mean(), fake_scores.mean(), weighted)
 
 
 def gradient_penalty(
     score: Score, real: Tensor, fake: Tensor, *, mix: Tensor, gamma: float
 ) -> Tensor:
     """E[(‖∇D(x̂)‖₂ - γ)²]/γ² at x̂ = real + mix·(fake - real)."""
-    mixed = torch.lerp(real, fake, mix[:, None, None, None]).requires_grad_()
-    (gradient,) = torch.autograd.grad(score(mixed).sum(), mixed, create_graph=True)
+    mixed = torch.lerp(real, fake, mix[:, None, None, None])
+    gradient = torch.func.grad(lambda images: score(images).sum())(mixed)
     norm = gradient.flatten(1).norm(dim=1)
     penalty: Tensor = (norm - gamma).square().mean() / gamma**2
     return penalty
 
 
-def lsgan_d_loss(score: Score, real: Tensor, fake: Tensor) -> DLoss:
+def lsgan_d_loss(real_scores: Tensor, fake_scores: Tensor) -> DLoss:
     """E[D(real)²] + 0.1 E[(D(fake) - 1)²]."""
-    real_scores, fake_scores = score(real), score(fake)
     total = real_scores.square().mean() + 0.1 * (fake_scores - 1).square().mean()
     return DLoss(total, real_scores.mean(), fake_scores.mean(), torch.zeros_like(total))
 

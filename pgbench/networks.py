@@ -4,6 +4,8 @@
 """
 
 import math
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -14,16 +16,18 @@ from pgbench.config import DiscriminatorConfig, GeneratorConfig
 from pgbench.layers import (
     BatchNorm,
     Conv,
-    InputNoise,
     LatentConv,
     LayerNorm,
     Linear,
     MinibatchDiscrimination,
     append_stddev,
     downscale,
+    input_noise,
     pixelnorm,
     upscale,
 )
+
+Noise = Iterator[Tensor] | None  # what multiplies the input of D's next convolution
 
 
 def num_maps(config: GeneratorConfig | DiscriminatorConfig, i: int) -> int:
@@ -34,6 +38,11 @@ def num_maps(config: GeneratorConfig | DiscriminatorConfig, i: int) -> int:
 def _levels(resolution: int) -> range:
     """log2 of the resolutions from 4 to `resolution`."""
     return range(2, int(math.log2(resolution)) + 1)
+
+
+def _fraction(lod: float, like: Tensor) -> Tensor | None:
+    """The weight of the lower resolution, None at a whole `lod`."""
+    return like.new_tensor(lod % 1.0) if lod % 1.0 else None
 
 
 def _check_lod(lod: float, resolution: int) -> None:
@@ -76,30 +85,39 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, lod: float = 0.0) -> Tensor:
         _check_lod(lod, self.config.resolution)
-        last = len(self.blocks) - 1 - math.floor(lod)
-        fraction = lod % 1.0
+        return self.at(z, math.floor(lod), _fraction(lod, z))
+
+    def at(self, z: Tensor, level: int, fraction: Tensor | None) -> Tensor:
+        """Images at lod `level` + `fraction`, a scalar tensor; None: nothing is faded."""
+        last = len(self.blocks) - 1 - level
         x = pixelnorm(z) if self.config.normalize_latents else z
         before = x
         for block in self.blocks[: last + 1]:
             before, x = x, block(x)
         image: Tensor = self.to_rgb[last](x)
-        if fraction:
+        if fraction is not None and last:
             image = torch.lerp(image, upscale(self.to_rgb[last - 1](before)), fraction)
         return image.tanh() if self.config.output == "tanh" else image
 
     def _block(self, level: int, rng: torch.Generator) -> nn.Sequential:
         config, maps = self.config, num_maps(self.config, level - 1)
         equalized, bias = config.equalized_lr, not config.batch_norm
-        first: list[nn.Module]
+        first: nn.Module
         if level == 2:
-            latent = LatentConv(config.latent_size, maps, equalized=equalized, rng=rng, bias=bias)
-            first = [_GeneratorLayer(latent, maps, config)]
+            first = LatentConv(config.latent_size, maps, equalized=equalized, rng=rng, bias=bias)
         else:
             above = num_maps(config, level - 2)
-            conv = Conv(above, maps, kernel=3, equalized=equalized, rng=rng, bias=bias)
-            first = [nn.UpsamplingNearest2d(scale_factor=2), _GeneratorLayer(conv, maps, config)]
+            first = Conv(
+                above, maps, kernel=3, equalized=equalized, rng=rng, bias=bias, upscale=True
+            )
         second = Conv(maps, maps, kernel=3, equalized=equalized, rng=rng, bias=bias)
-        return nn.Sequential(*first, _GeneratorLayer(second, maps, config))
+        number = 0 if level == 2 else 1  # upscaling once was a layer; snapshots have its number
+        return nn.Sequential(
+            OrderedDict(
+                (str(number + i), _GeneratorLayer(conv, maps, config))
+                for i, conv in enumerate((first, second))
+            )
+        )
 
     def _to_rgb(self, level: int, rng: torch.Generator) -> Conv:
         maps, equalized = num_maps(self.config, level - 1), self.config.equalized_lr
@@ -130,18 +148,24 @@ class _DiscriminatorLayer(nn.Module):
         )
         self.norm = LayerNorm(maps_out) if config.layer_norm else None
 
-    def forward(self, x: Tensor, noise: InputNoise | None) -> Tensor:
-        x = self.conv(x if noise is None else noise(x))
+    def forward(self, x: Tensor, noise: Noise, *, pool: bool = False) -> Tensor:
+        """`pool` takes the 2x2 mean of what the convolution gives."""
+        x = self.conv(x if noise is None else x * next(noise))
+        x = downscale(x) if pool else x
         return F.leaky_relu(x if self.norm is None else self.norm(x), 0.2)
 
 
 class _DiscriminatorBlock(nn.ModuleList):
-    """The layers of one resolution, then the 2x2 mean."""
+    """The layers of one resolution, then the 2x2 mean; in a fused one, before the activation."""
 
-    def forward(self, x: Tensor, noise: InputNoise | None) -> Tensor:
-        for layer in self:
-            x = layer(x, noise)
-        return downscale(x)
+    def __init__(self, layers: Iterable[nn.Module], *, fused: bool) -> None:
+        super().__init__(layers)
+        self.fused = fused
+
+    def forward(self, x: Tensor, noise: Noise) -> Tensor:
+        first, second = self
+        x = second(first(x, noise), noise, pool=self.fused)
+        return x if self.fused else downscale(x)
 
 
 class Discriminator(nn.Module):
@@ -167,28 +191,46 @@ class Discriminator(nn.Module):
             features += len(self.discrimination.bias)
         self.score = Linear(features, 1, equalized=config.equalized_lr, rng=rng)
 
-    def forward(self, x: Tensor, lod: float = 0.0, noise: InputNoise | None = None) -> Tensor:
+    def forward(self, x: Tensor, lod: float = 0.0) -> Tensor:
         _check_lod(lod, self.config.resolution)
-        features = self._features(x, lod, noise)
+        return self.at(x, math.floor(lod), _fraction(lod, x))
+
+    def at(
+        self, x: Tensor, level: int, fraction: Tensor | None, noise: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """Scores at lod `level` + `fraction`, a scalar tensor; None: nothing is faded."""
+        features = self._features(x, level, fraction, iter(noise) if noise else None)
         if self.discrimination is not None:
             features = self.discrimination(features)
         scores: Tensor = self.score(features)
         return scores.squeeze(1)
 
+    def draw_noise(
+        self, count: int, level: int, *, strength: float, rng: torch.Generator
+    ) -> tuple[Tensor, ...]:
+        """LSGAN's noise for the 3x3 and 4x4 convolutions that `count` images at `level` pass."""
+        blocks = [*reversed(self.blocks[: len(self.blocks) - level]), self.conv, self.dense]
+        convs = [part for block in blocks for part in block.modules() if isinstance(part, Conv)]
+        device = self.score.weight.device
+        return tuple(
+            input_noise(count, conv.weight.shape[1], strength=strength, rng=rng, device=device)
+            for conv in convs
+        )
+
     @torch.no_grad()
     def initialise_from_reals(self, x: Tensor, lod: float) -> None:
         """The data-dependent initialisation of minibatch discrimination; else nothing."""
         if self.discrimination is not None:
-            self.discrimination.initialise(self._features(x, lod, None))
+            features = self._features(x, math.floor(lod), _fraction(lod, x), None)
+            self.discrimination.initialise(features)
 
-    def _features(self, x: Tensor, lod: float, noise: InputNoise | None) -> Tensor:
+    def _features(self, x: Tensor, level: int, fraction: Tensor | None, noise: Noise) -> Tensor:
         """What the minibatch discrimination or the score sees, (N, nf(0))."""
-        first = len(self.from_rgb) - 1 - math.floor(lod)
-        fraction = lod % 1.0
+        first = len(self.from_rgb) - 1 - level
         image, x = x, F.leaky_relu(self.from_rgb[first](x), 0.2)
         for i in range(first, 0, -1):
             x = self.blocks[i - 1](x, noise)
-            if fraction and i == first:
+            if fraction is not None and i == first:
                 lower = F.leaky_relu(self.from_rgb[first - 1](downscale(image)), 0.2)
                 x = torch.lerp(x, lower, fraction)
         if self.config.minibatch_layer == "stddev":
@@ -202,6 +244,6 @@ class Discriminator(nn.Module):
 
     def _block(self, level: int, rng: torch.Generator) -> _DiscriminatorBlock:
         maps = [num_maps(self.config, i) for i in (level - 1, level - 1, level - 2)]
-        return _DiscriminatorBlock(
-            _DiscriminatorLayer(a, b, self.config, rng) for a, b in pairwise(maps)
-        )
+        layers = [_DiscriminatorLayer(a, b, self.config, rng) for a, b in pairwise(maps)]
+        lowest = self.config.fused_from
+        return _DiscriminatorBlock(layers, fused=lowest is not None and 2**level >= lowest)

@@ -12,59 +12,27 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import ValidationError, from_json
 
 from pgbench.atomic import sync_folder
+from pgbench.atomic import write_atomically as write_atomically  # for the reports, too
 from pgbench.atomic import write_text_atomically as write_text_atomically  # for the reports, too
-from pgbench.jsonlines import append_line, keep_lines, read_lines
+from pgbench.jsonlines import append_line, keep_lines
+from pgbench.recordcache import cached_columns
+from pgbench.records import FIELDS, Columns, Count, read_columns, read_records, reason
+from pgbench.records import Record as Record  # part of this module's API
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Count = Annotated[int, Field(ge=0, lt=2**53)]
 SNAPSHOT_NAME = re.compile(r"G_ema-(\d{6,}\.\d)\.safetensors")
-
-
-class Record(BaseModel):
-    """One measured value, or why there is none; `value` is finite whenever status is ok."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True
-    )
-
-    schema_version: Literal[1] = Field(default=1, alias="schema")
-    run_id: str
-    artefact: str
-    row: str
-    dataset: str
-    dataset_fingerprint: str
-    resolution: Count
-    profile: str
-    seed: Count
-    kimg: float = Field(ge=0)
-    metric: str
-    key: str
-    value: float | None
-    stderr: float | None
-    num_images: Count
-    metric_version: Count
-    protocol: dict[str, JsonValue]
-    wall_sec: float
-    status: Literal["ok", "failed", "skipped"]
-    error: str | None
-
-    @model_validator(mode="after")
-    def _ok_has_value(self) -> Self:
-        if self.status == "ok" and self.value is None:
-            raise ValueError(f"{self.metric} {self.key} is ok but has no value; record it failed")
-        return self
 
 
 class RunStatus(BaseModel):
@@ -186,19 +154,7 @@ class RunFolder:
 
     def records(self) -> tuple[list[Record], list[str]]:
         """The sound records in order, and a sentence for every line that was set aside."""
-        records, problems = [], []
-        for number, line in enumerate(read_lines(self.metrics_path), start=1):
-            where = f"{self.metrics_path} line {number}"
-            try:
-                record = Record.model_validate_json(line)
-            except ValidationError as error:
-                problems.append(f"{where} is no record ({_reason(error)}) and was set aside.")
-                continue
-            if record.run_id == self.run_id:
-                records.append(record)
-            else:
-                problems.append(f"{where} belongs to run {record.run_id!r} and was set aside.")
-        return records, problems
+        return read_records(self.metrics_path, self.run_id)
 
     def rewind(self, kimg: float) -> None:
         """Drop what was written after `kimg`, as training starts again from there."""
@@ -219,7 +175,7 @@ class RunFolder:
         try:
             return RunStatus.model_validate_json(path.read_bytes()) if path.exists() else None
         except ValidationError as error:
-            raise ValueError(f"{path} is damaged ({_reason(error)}); delete it") from error
+            raise ValueError(f"{path} is damaged ({reason(error)}); delete it") from error
 
 
 def _check_names(out: Path, run_id: str) -> None:
@@ -264,12 +220,6 @@ def _show(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _reason(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    return f"{field}: {first['msg']}" if field else first["msg"]
-
-
 def _clock(line: bytes) -> float:
     """The `kimg` of a JSON line; a damaged line is later than anything."""
     try:
@@ -308,51 +258,75 @@ class _Run:
 
 INTEGERS = ("schema", "resolution", "seed", "num_images", "metric_version")
 FLOATS = ("kimg", "run_kimg", "total_kimg", "value", "stderr", "wall_sec")
-RESULT_COLUMNS = [field.alias or name for name, field in Record.model_fields.items()]
+RESULT_COLUMNS = list(FIELDS.values())
 RESULT_COLUMNS += ["run_status", "run_kimg", "total_kimg", "config_hash"]
 RUN_COLUMNS = ["run_id", "artefact", "row", "dataset", "profile", "seed", "resolution", "status"]
 RUN_COLUMNS += ["kimg", "total_kimg", "wall_sec", "error", "config_hash"]
 
 
-def load_results(path: Path) -> "DataFrame":
+def load_results(path: Path, *, cache: Path | None = None) -> "DataFrame":
     """Every value under a results folder or in one run folder, one a row; `protocol` is JSON.
 
     Of duplicates the last one wins. `config_hash` is equal for runs that differ in nothing but
-    their seed. What was set aside is told in `attrs["problems"]`.
+    their seed. What was set aside is told in `attrs["problems"]`. The folder `cache` keeps what
+    was read: a run whose records did not change is not read again.
     """
     runs, problems = _survey(path)
-    rows: dict[tuple[object, ...], dict[str, object]] = {}
+    columns: dict[str, list[object]] = {name: [] for name in RESULT_COLUMNS}
     for run in runs:
-        records, damaged = run.folder.records()
+        values, damaged = _columns(run.folder, cache)
         problems += damaged
-        for record in records:
-            row = record.model_dump(by_alias=True)
-            row["protocol"] = json.dumps(record.protocol, sort_keys=True)
-            row |= {"run_status": run.status.status, "run_kimg": run.status.kimg}
-            row |= {"total_kimg": run.status.total_kimg, "config_hash": run.config_hash}
-            name = ("run_id", "kimg", "metric", "key", "metric_version")
-            rows[tuple(row[column] for column in name)] = row
-    return _frame(list(rows.values()), RESULT_COLUMNS, problems)
+        of_run = _of_run(run)
+        for name, column in columns.items():
+            column += values[name] if name in values else [of_run[name]] * len(values["run_id"])
+    return _frame(columns, problems)
+
+
+def _of_run(run: _Run) -> dict[str, object]:
+    """What all values of a run share beyond their records."""
+    return {
+        "run_status": run.status.status,
+        "run_kimg": run.status.kimg,
+        "total_kimg": run.status.total_kimg,
+        "config_hash": run.config_hash,
+    }
+
+
+def _columns(folder: RunFolder, cache: Path | None) -> Columns:
+    if cache is None:
+        return read_columns(folder.metrics_path, folder.run_id)
+    return cached_columns(folder.metrics_path, folder.run_id, cache=cache)
 
 
 def load_runs(path: Path) -> "DataFrame":
     """One row per run folder under `path`; `attrs["problems"]` tells what was set aside."""
     runs, problems = _survey(path)
-    rows = [
+    rows: list[dict[str, object]] = [
         run.config.model_dump(include={"artefact", "row", "profile", "seed"})
         | run.status.model_dump(include={"status", "kimg", "total_kimg", "wall_sec", "error"})
         | {"run_id": run.folder.run_id, "config_hash": run.config_hash}
         | {"dataset": run.config.data.name, "resolution": run.config.data.resolution}
         for run in runs
     ]
-    return _frame(rows, RUN_COLUMNS, problems)
+    return _frame({name: [row[name] for row in rows] for name in RUN_COLUMNS}, problems)
 
 
-def _frame(rows: list[dict[str, object]], columns: list[str], problems: list[str]) -> "DataFrame":
+def load_devices(path: Path) -> dict[str, str]:
+    """run_id -> what each run under `path` was last trained on; damaged files say nothing."""
+    devices: dict[str, str] = {}
+    for folder in _run_folders(path):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            sessions = from_json(folder.environment_path.read_bytes())["sessions"]
+            devices.setdefault(folder.run_id, str(sessions[-1]["device"]))
+    return devices
+
+
+def _frame(columns: Mapping[str, list[object]], problems: list[str]) -> "DataFrame":
     import pandas as pd  # slow to import, and training never needs it
 
     dtypes = {name: "float64" for name in FLOATS} | {name: "int64" for name in INTEGERS}
-    frame = pd.DataFrame(rows, columns=columns, dtype="object")  # keeps None
+    series = {name: pd.Series(values, dtype="object") for name, values in columns.items()}
+    frame = pd.DataFrame(series)  # of objects, which keeps None
     frame = frame.astype({name: dtypes.get(name, "object") for name in columns})
     frame.attrs["problems"] = problems
     return frame
@@ -390,7 +364,7 @@ def _read_run(folder: RunFolder) -> _Run:
     try:
         config = _Config.model_validate(plain)
     except ValidationError as error:
-        raise ValueError(f"its config.json is no run's ({_reason(error)})") from error
+        raise ValueError(f"its config.json is no run's ({reason(error)})") from error
     total = config.schedule.total_kimg
     unstarted = RunStatus(status="interrupted", kimg=0, total_kimg=total, wall_sec=0)
     seedless = json.dumps({**plain, "seed": None}, sort_keys=True)

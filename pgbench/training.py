@@ -7,45 +7,50 @@ whose state is saved, so that a resumed run equals an uninterrupted one.
 import copy
 import logging
 import math
-import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
-from pgbench.checkpoint import load_state, save_snapshot, save_state
+from pgbench.compiling import Choice, compiled, compiles
 from pgbench.config import RunConfig
 from pgbench.data import Sampler
-from pgbench.environment import peak_memory_mb, seeded
-from pgbench.grids import save_sheets
-from pgbench.layers import InputNoise, fade_reals
-from pgbench.losses import LsganNoise, d_loss, g_loss
+from pgbench.distributed import ALONE, Share, World
+from pgbench.environment import seeded
+from pgbench.layers import fade_reals
+from pgbench.losses import DLoss, LsganNoise
 from pgbench.networks import Discriminator, Generator
-from pgbench.results import RunFolder, RunStatus
-from pgbench.sampling import generate
+from pgbench.results import RunFolder
 from pgbench.schedule import TrainingPoint, training_point
+from pgbench.steps import Place, Steps
+from pgbench.ticks import Journal
 
 log = logging.getLogger(__name__)
+Extra = TypeVar("Extra")
 
 _INIT_G, _INIT_D, _STEPS = 4, 5, 6  # purposes of the random streams
 _INIT_REALS = 500  # for the data-dependent initialisation of minibatch discrimination
-_GRID_IMAGES = 36
-_TICK_LINE = (
-    "kimg {kimg:<8.1f} lod {lod:.2f} {resolution}x{resolution}  D {D_loss:.3f} G {G_loss:.3f}  "
-    "{images_per_sec:.0f} images/s  {train_sec:.0f} s  {peak_memory_mb:.0f} MB"
-)
 
 
 class Trainer:
     """Networks, optimisers and random state of one run, and one step of each kind."""
 
-    def __init__(self, config: RunConfig, sampler: Sampler, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        sampler: Sampler,
+        device: torch.device,
+        *,
+        world: World = ALONE,
+        compiling: Choice = "off",
+    ) -> None:
         self.config = config
         self.sampler = sampler
         self.device = device
+        self.world = world
+        self.compiling = compiling
+        self.splits = 1  # parts that this process works on in turn, where memory is short
         self.nimg = 0
         self.rng = seeded(config.seed, _STEPS)
         self.noise = LsganNoise()
@@ -53,9 +58,12 @@ class Trainer:
         self.D = Discriminator(config.discriminator, seeded(config.seed, _INIT_D)).to(device)
         self.G_ema = copy.deepcopy(self.G).requires_grad_(False)
         self.optimisers = {"G": self._adam(self.G), "D": self._adam(self.D)}
-        self.active_lods = self.point().active_lods
-        self.means = _Means()
-        self._initialise_from_reals()
+        self.means = Means(world)
+        self._check_minibatches()
+        point = self.point()
+        self.active_lods = point.active_lods
+        self.steps = self._steps_at(point)
+        self._initialise_from_reals(point)
 
     def point(self) -> TrainingPoint:
         """Where the schedule stands now."""
@@ -71,13 +79,13 @@ class Trainer:
         point = self.point()
         self._follow(point)
         if self.config.optimiser.shared_step:
-            self._shared_step(point)
-        else:
-            for _ in range(self.config.optimiser.n_critic):
-                with torch.no_grad():
-                    fakes = self._fakes(point)
-                self._d_step(point, fakes)
-            self._g_step(point)
+            z = self._latents(point)
+            fakes = self._g_step(point, z)
+            self._d_step(point, fakes.__getitem__)
+            return point
+        for _ in range(self.config.optimiser.n_critic):
+            self._d_step(point, self._fakes_of(self._latents(point), point))
+        self._g_step(point, self._latents(point))
         return point
 
     def state(self) -> dict[str, Any]:
@@ -87,6 +95,7 @@ class Trainer:
             "fingerprint": self.sampler.store.info.fingerprint,
             "nimg": self.nimg,
             "active_lods": self.active_lods,
+            "splits": self.splits,
             "networks": {name: net.state_dict() for name, net in self._networks().items()},
             "optimisers": {name: adam.state_dict() for name, adam in self.optimisers.items()},
             "rng": self.rng.get_state(),
@@ -103,12 +112,14 @@ class Trainer:
                 "restore them or choose another --out"
             )
         self.nimg, self.active_lods = state["nimg"], tuple(state["active_lods"])
+        self.splits = state["splits"]
         for name, network in self._networks().items():
             network.load_state_dict(state["networks"][name])
         for name, adam in self.optimisers.items():
             adam.load_state_dict(state["optimisers"][name])
         self.rng.set_state(state["rng"])
         self.noise.average = state["noise"]
+        self.steps = self._steps_at(self.point())
 
     def check_weights(self) -> None:
         """FloatingPointError when a weight is not finite."""
@@ -124,6 +135,12 @@ class Trainer:
         betas = (opt.beta1, opt.beta2)
         return torch.optim.Adam(network.parameters(), opt.lr, betas, opt.eps, fused=True)
 
+    def _steps_at(self, point: TrainingPoint) -> Steps:
+        steps = Steps(self.G, self.D, self.config)
+        if compiles(self.compiling, self.config, point.resolution, self.device):
+            compiled(steps, self.device)
+        return steps
+
     def _follow(self, point: TrainingPoint) -> None:
         """Set the learning rate; start Adam afresh when the active resolutions change."""
         for adam in self.optimisers.values():
@@ -131,73 +148,157 @@ class Trainer:
                 adam.state.clear()
             for group in adam.param_groups:
                 group["lr"] = self.config.optimiser.lr * point.lr_factor
+        if point.active_lods[0] != self.active_lods[0]:
+            self.steps = self._steps_at(point)
         self.active_lods = point.active_lods
 
-    def _initialise_from_reals(self) -> None:
-        point = self.point()
+    def _initialise_from_reals(self, point: TrainingPoint) -> None:
         count = min(_INIT_REALS, self.sampler.num_images)
-        self.D.initialise_from_reals(self._reals(point, count), point.lod)
+        reals = self._to_reals(self._pixels(point, count), point)
+        self.D.initialise_from_reals(reals, point.lod)
 
-    def _reals(self, point: TrainingPoint, count: int) -> Tensor:
-        """The next `count` reals, faded, NCHW float32 in [-1, 1]."""
-        images = self.sampler.batch(self.nimg, count, resolution=point.resolution)
-        reals = torch.from_numpy(images).to(self.device).float() / 127.5 - 1
-        return fade_reals(reals, point.lod)
+    def _pixels(self, point: TrainingPoint, count: int) -> Tensor:
+        """The next `count` reals, NCHW uint8."""
+        return torch.from_numpy(self.sampler.batch(self.nimg, count, resolution=point.resolution))
 
-    def _fakes(self, point: TrainingPoint) -> Tensor:
+    def _to_reals(self, pixels: Tensor, point: TrainingPoint) -> Tensor:
+        """Faded reals, NCHW float32 in [-1, 1], of pixels."""
+        return fade_reals(pixels.to(self.device).float() / 127.5 - 1, point.lod)
+
+    def _latents(self, point: TrainingPoint) -> Tensor:
         shape = (point.minibatch, self.config.generator.latent_size)
-        z = torch.randn(shape, generator=self.rng).to(self.device)
-        fakes: Tensor = self.G(z, point.lod)
+        return torch.randn(shape, generator=self.rng).to(self.device)
+
+    def _fakes_of(self, z: Tensor, point: TrainingPoint) -> Callable[[int], Tensor]:
+        """Makes the fakes of a part of this process's share, without a graph."""
+
+        def fakes(part: int) -> Tensor:
+            with torch.no_grad():
+                return self.steps.fakes(self._share(part).of(z), self._place(point))
+
         return fakes
 
-    def _score(self, point: TrainingPoint) -> Callable[[Tensor], Tensor]:
-        lsgan = self.config.loss.kind == "lsgan"
-        noise = InputNoise(self.noise.strength, self.rng) if lsgan else None
-        return lambda images: self.D(images, point.lod, noise)
+    def _place(self, point: TrainingPoint) -> Place:
+        """Where the networks stand; compiled, one graph serves with and without a fade."""
+        fraction = point.lod % 1.0
+        fading = torch.tensor(fraction, device=self.device)
+        return Place(point.active_lods[0], fading if fraction or self.steps.is_compiled else None)
 
-    def _shared_step(self, point: TrainingPoint) -> None:
-        """Both networks learn from one batch of fakes and from each other as they were."""
-        fakes = self._fakes(point)
-        self._g_step(point, fakes)
-        self._d_step(point, fakes.detach())
+    def _noise(self, point: TrainingPoint) -> tuple[Tensor, ...]:
+        """LSGAN's noise for one minibatch that D sees."""
+        if self.config.loss.kind != "lsgan":
+            return ()
+        strength, level = self.noise.strength, point.active_lods[0]
+        return self.D.draw_noise(point.minibatch, level, strength=strength, rng=self.rng)
 
-    def _d_step(self, point: TrainingPoint, fakes: Tensor) -> None:
-        reals = self._reals(point, point.minibatch)
+    def _d_step(self, point: TrainingPoint, fakes: Callable[[int], Tensor]) -> None:
+        """Update D against the fakes of each part of this process's share."""
+        pixels = self._pixels(point, point.minibatch)
         mix = torch.rand(point.minibatch, generator=self.rng).to(self.device)
-        loss = d_loss(self._score(point), reals, fakes, mix=mix, config=self.config.loss)
-        self._update("D", self.D, loss.total)
-        self.nimg += point.minibatch
-        self.means.add(real_score=loss.real_score, fake_score=loss.fake_score, penalty=loss.penalty)
-        if self.config.loss.kind == "lsgan":
-            self.noise.update(loss.total.item())
+        noise = self._noise(point), self._noise(point)
 
-    def _g_step(self, point: TrainingPoint, fakes: Tensor | None = None) -> None:
-        """Update G on `fakes` that carry its graph, or on fresh ones."""
+        def loss(part: int) -> tuple[Tensor, DLoss]:
+            share = self._share(part)
+            reals = self._to_reals(share.of(pixels), point)
+            parts = [[share.of(tensor) for tensor in each] for each in noise]
+            found = self.steps.d(reals, fakes(part), share.of(mix), parts, self._place(point))
+            return found.total, found
+
+        for _, *parts in self._update("D", self.D, loss):
+            self.means.add(**dict(zip(DLoss._fields[1:], parts, strict=True)))
+        self.nimg += point.minibatch
+
+    def _g_step(self, point: TrainingPoint, z: Tensor) -> list[Tensor]:
+        """Update G on the images of `z`; returns them, detached, part by part."""
+        noise = self._noise(point)
+
+        def loss(part: int) -> tuple[Tensor, Tensor]:
+            share = self._share(part)
+            parts = [share.of(tensor) for tensor in noise]
+            return self.steps.g(share.of(z), parts, self._place(point))
+
         self.D.requires_grad_(False)  # no weight gradients that nobody uses
-        fakes = self._fakes(point) if fakes is None else fakes
-        self._update("G", self.G, g_loss(self._score(point)(fakes), self.config.loss))
+        fakes = self._update("G", self.G, loss)
         self.D.requires_grad_(True)
         self._average()
+        return fakes
 
     @torch.no_grad()
     def _average(self) -> None:
         weight = 1 - self.config.optimiser.ema
         torch._foreach_lerp_(list(self.G_ema.parameters()), list(self.G.parameters()), weight)
 
-    def _update(self, name: str, network: nn.Module, loss: Tensor) -> None:
+    def _update(
+        self, name: str, network: nn.Module, loss: Callable[[int], tuple[Tensor, Extra]]
+    ) -> list[Extra]:
+        """One Adam step on the mean of the parts' losses; returns what they gave besides."""
         adam = self.optimisers[name]
-        adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        losses, extras = self._gradients(adam, loss)
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        self.world.average(gradients)
         norm = torch.nn.utils.get_total_norm(gradients)
         adam.step()
-        self.means.add(**{f"{name}_loss": loss, f"{name}_grad_norm": norm})
+        self.means.add(**{f"{name}_loss": losses, f"{name}_grad_norm": norm})
+        if name == "D" and self.config.loss.kind == "lsgan":
+            self.world.average([losses])
+            self.noise.update(losses.item())
+        return extras
+
+    def _gradients(
+        self, adam: torch.optim.Adam, loss: Callable[[int], tuple[Tensor, Extra]]
+    ) -> tuple[Tensor, list[Extra]]:
+        """Gradients of the mean loss of this process's parts; in more parts if memory is short."""
+        while True:
+            adam.zero_grad()
+            total, extras = torch.zeros((), device=self.device), []
+            try:
+                for part in range(self.splits):
+                    value, extra = loss(part)
+                    (value / self.splits).backward()  # type: ignore[no-untyped-call]
+                    total += value.detach() / self.splits
+                    extras.append(extra)
+                return total, extras
+            except torch.OutOfMemoryError as error:
+                self._split_further(error)
+
+    def _share(self, part: int) -> Share:
+        """A part of this process's share of the minibatch."""
+        index = self.world.rank * self.splits + part
+        return Share(index, self.world.size * self.splits, self._group)
+
+    @property
+    def _group(self) -> int:
+        """How many images D takes a statistic over, where it is not the whole minibatch."""
+        discriminator = self.config.discriminator
+        grouped = discriminator.minibatch_layer == "stddev" and discriminator.stddev_group
+        return grouped or 1
+
+    def _split_further(self, error: torch.OutOfMemoryError) -> None:
+        """Work on twice as many parts; the error again where that would change the result."""
+        config, minibatch = self.config, self.point().minibatch
+        alone = config.discriminator.minibatch_layer == "none" or self._group > 1
+        groups, parts = minibatch // self._group, self.world.size * self.splits * 2
+        if config.generator.batch_norm or not alone or groups % parts:
+            raise error
+        self.splits *= 2
+        log.warning("memory is short: each minibatch is worked on in %d parts", self.splits)
+
+    def _check_minibatches(self) -> None:
+        """ValueError when the processes cannot share every minibatch equally."""
+        schedule, size = self.config.schedule, self.world.size
+        for minibatch in {schedule.minibatch, *dict(schedule.minibatch_at).values()}:
+            if minibatch // self._group % size:
+                raise ValueError(
+                    f"a minibatch of {minibatch} in groups of {self._group} cannot be shared by "
+                    f"{size} processes; start another number of them"
+                )
 
 
-class _Means:
+class Means:
     """Running means of scalars between two ticks, summed on the device."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: World) -> None:
+        self._world = world
         self._sums: dict[str, tuple[Tensor, int]] = {}
 
     def add(self, **values: Tensor) -> None:
@@ -207,8 +308,10 @@ class _Means:
 
     def take(self) -> dict[str, float]:
         """The means since the last call; FloatingPointError when one is not finite."""
-        means = {name: total.item() / count for name, (total, count) in self._sums.items()}
+        tensors = {name: total / count for name, (total, count) in self._sums.items()}
+        self._world.average(list(tensors.values()))
         self._sums = {}
+        means = {name: tensor.item() for name, tensor in tensors.items()}
         for name, mean in means.items():
             if not math.isfinite(mean):
                 raise FloatingPointError(f"{name} is {mean}")
@@ -228,116 +331,14 @@ def train(
     A tick saves everything; `should_stop` makes one early. FloatingPointError when the run
     diverged: the last good state stays.
     """
-    with _Journal(trainer, folder) as journal:
+    with Journal(trainer, folder) as journal:
         stop = journal.finished
         while not stop:
             on_step(trainer.step())
-            stop = journal.finished or should_stop()
+            stop = journal.finished or trainer.world.any(should_stop())
             if stop or journal.due(1):
                 snapshot = journal.finished or journal.due(trainer.config.schedule.snapshot_ticks)
                 journal.tick(snapshot=snapshot)
                 if snapshot:
                     on_snapshot()
         return journal.finished
-
-
-class _Journal:
-    """What a run writes at its ticks, and its clock."""
-
-    def __init__(self, trainer: Trainer, folder: RunFolder) -> None:
-        self.trainer = trainer
-        self.folder = folder
-        self.schedule = trainer.config.schedule
-        self.train_sec = self._resume()
-        self.last_nimg = trainer.nimg  # of the last tick
-        self.started = time.monotonic()
-
-    def __enter__(self) -> "_Journal":
-        self.board = SummaryWriter(str(self.folder.path), purge_step=self.trainer.nimg + 1)
-        if self.trainer.nimg == 0:
-            self._save_grid()
-        self._write_status()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.board.close()
-
-    @property
-    def finished(self) -> bool:
-        return self.trainer.nimg >= self.schedule.total_kimg * 1000
-
-    def due(self, ticks: int) -> bool:
-        """Whether a multiple of so many ticks was crossed since the last one."""
-        images = self.schedule.tick_kimg * 1000 * ticks
-        return self.trainer.nimg // images > self.last_nimg // images
-
-    def tick(self, *, snapshot: bool) -> None:
-        """Write statistics, grid, snapshot and at last the state; nothing when not finite."""
-        stats = self._stats()
-        self.folder.append_stats(stats)
-        for name, value in stats.items():
-            self.board.add_scalar(name, value, self.trainer.nimg)
-        self.board.flush()  # before the state: a kill must not lose what is not repeated
-        self._save_grid()
-        if snapshot:
-            self._save_snapshot()
-        save_state(self.folder.state_path, self.trainer.state() | {"train_sec": self.train_sec})
-        self._write_status()
-        log.info(_TICK_LINE.format_map(stats))
-        self.started = time.monotonic()  # evaluation and writing are not training
-
-    def _resume(self) -> float:
-        path = self.folder.state_path
-        state = load_state(path)
-        if state is None:
-            self.folder.rewind(0)
-            return 0.0
-        try:
-            self.trainer.load(state)
-            train_sec = float(state["train_sec"])
-        except (LookupError, TypeError, RuntimeError, AttributeError) as error:
-            raise ValueError(f"{path} is no state of this run; remove it") from error
-        self.folder.rewind(self.trainer.nimg / 1000)
-        return train_sec
-
-    def _write_status(self) -> None:
-        self.folder.write_status(
-            RunStatus(
-                status="running",
-                kimg=self.trainer.nimg / 1000,
-                total_kimg=self.schedule.total_kimg,
-                wall_sec=self.train_sec,
-            )
-        )
-
-    def _stats(self) -> dict[str, float]:
-        trainer, seconds = self.trainer, time.monotonic() - self.started
-        point = trainer.point()
-        means = trainer.means.take()
-        trainer.check_weights()  # the means are of the scores before the last step
-        images = trainer.nimg - self.last_nimg
-        self.train_sec += seconds
-        self.last_nimg = trainer.nimg
-        return {
-            "kimg": trainer.nimg / 1000,
-            "lod": point.lod,
-            "resolution": point.resolution,
-            "minibatch": point.minibatch,
-            "lr": trainer.config.optimiser.lr * point.lr_factor,
-            **means,
-            "images_per_sec": images / seconds,
-            "train_sec": self.train_sec,
-            "peak_memory_mb": peak_memory_mb(),
-        }
-
-    def _save_grid(self) -> None:
-        trainer = self.trainer
-        fakes = list(generate(trainer.G_ema, range(_GRID_IMAGES), lod=trainer.point().lod))
-        reals = trainer.sampler.store.level(trainer.config.data.resolution)[:_GRID_IMAGES]
-        path = self.folder.samples / f"fakes-reals-{trainer.nimg / 1000:08.1f}.png"
-        save_sheets(path, np.concatenate(fakes), reals)
-
-    def _save_snapshot(self) -> None:
-        trainer = self.trainer
-        path = self.folder.snapshot_path(trainer.nimg / 1000)
-        save_snapshot(path, trainer.G_ema, nimg=trainer.nimg, lod=trainer.point().lod)

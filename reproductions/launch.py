@@ -3,25 +3,32 @@
 import logging
 import signal
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Literal
 
+import numpy as np
 import torch
+from pydantic import JsonValue
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from pgbench.compiling import Choice, compiled_resolutions
 from pgbench.config import RunConfig
 from pgbench.data import ImageStore, Sampler
-from pgbench.environment import choose_device, note_session
+from pgbench.distributed import ALONE, LostRank, World
+from pgbench.environment import choose_device, note_session, peak_memory_mb
 from pgbench.evaluate import check_store, evaluate_missing
 from pgbench.results import RunFolder, RunStatus
 from pgbench.schedule import TrainingPoint
 from pgbench.sources import lasting_name, open_dataset
 from pgbench.training import Trainer, train
+from pgbench.work import work_done
 
 log = logging.getLogger("pgbench")
 console = Console(stderr=True)
@@ -31,25 +38,61 @@ class Interrupted(Exception):
     """The user or the system asked the run to stop."""
 
 
-def run(config: RunConfig, *, data: str, out: Path, device: str) -> RunStatus:
+def run(
+    config: RunConfig,
+    *,
+    data: str,
+    out: Path,
+    device: str,
+    compiling: Choice = "off",
+    world: World = ALONE,
+) -> RunStatus:
     """Train and evaluate one configuration in `out`, from where it stands; returns its status.
 
-    `data` is what `--data` named. ValueError when the folder is another's or the data do not fit.
+    `data` is what `--data` named. Of several processes the first one writes. ValueError when the
+    folder is another's or the data do not fit.
     """
+    if world.rank:
+        return _follow(config, data=data, out=out, device=device, compiling=compiling, world=world)
     folder = RunFolder.open(out, config.run_id, config.to_json())
     with folder.lock(), _logging(folder):
         status = folder.read_status()
         if status is not None and status.status == "done":
             log.info("%s is done already", folder.path)
+            world.tell(status.model_dump_json().encode())
             return status
-        store = open_dataset(
-            data, resolution=config.data.resolution, num_images=config.data.num_images
-        )
-        check_store(config, store)
+        store = _open_store(config, data)
         _sweep(folder)
-        status = _Session(config, store, folder, device, data).run()
+        world.tell(b"")
+        chosen = choose_device(device, tf32=config.numerics.precision == "tf32")
+        note_session(
+            folder.environment_path,
+            chosen,
+            data=lasting_name(data),
+            processes=world.size,
+            compiled=list[JsonValue](compiled_resolutions(compiling, config, chosen)),
+        )
+        status = _Session(config, store, folder, chosen, compiling, world).run()
         _tell(folder, status)
         return status
+
+
+def _follow(
+    config: RunConfig, *, data: str, out: Path, device: str, compiling: Choice, world: World
+) -> RunStatus:
+    """Do what the first process does, and write nothing."""
+    ended = world.tell(b"")
+    if ended:
+        return RunStatus.model_validate_json(ended)
+    folder = RunFolder(out / config.run_id)  # may lie on another machine
+    chosen = choose_device(device, tf32=config.numerics.precision == "tf32")
+    return _Session(config, _open_store(config, data), folder, chosen, compiling, world).run()
+
+
+def _open_store(config: RunConfig, data: str) -> ImageStore:
+    store = open_dataset(data, resolution=config.data.resolution, num_images=config.data.num_images)
+    check_store(config, store)
+    return store
 
 
 def _sweep(folder: RunFolder) -> None:
@@ -62,21 +105,30 @@ class _Session:
     """One go at a run, from the last state to its end or to an interruption."""
 
     def __init__(
-        self, config: RunConfig, store: ImageStore, folder: RunFolder, device: str, data: str
+        self,
+        config: RunConfig,
+        store: ImageStore,
+        folder: RunFolder,
+        device: torch.device,
+        compiling: Choice,
+        world: World,
     ) -> None:
         self.config = config
         self.store = store
         self.folder = folder
-        self.device = choose_device(device)
-        note_session(folder.environment_path, self.device, data=lasting_name(data))
+        self.device = device
+        self.compiling = compiling
+        self.world = world
 
     def run(self) -> RunStatus:
-        with _stop_signals() as should_stop, _Bar(self.config, should_stop) as bar:
+        with _stop_signals() as should_stop, _Bar(self.config, self.world, should_stop) as bar:
             try:
                 finished = self._train_and_evaluate(bar, should_stop)
                 return self._conclude("done" if finished else "interrupted")
             except (Interrupted, KeyboardInterrupt):  # the second Ctrl-C
                 return self._conclude("interrupted")
+            except LostRank as error:
+                return self._conclude("interrupted", str(error))
             except FloatingPointError as error:
                 return self._conclude("failed", f"diverged: {error}")
             except torch.OutOfMemoryError as error:
@@ -87,15 +139,22 @@ class _Session:
 
     def _train_and_evaluate(self, bar: "_Bar", should_stop: Callable[[], bool]) -> bool:
         def evaluate() -> None:
-            evaluate_missing(
-                self.folder, self.config, self.store, device=self.device, on_progress=bar.measure
-            )
+            if self.world.rank == 0:
+                evaluate_missing(
+                    self.folder,
+                    self.config,
+                    self.store,
+                    device=self.device,
+                    on_progress=bar.measure,
+                )
 
         data = self.config.data
         sampler = Sampler(
             self.store, num_images=data.num_images, mirror=data.mirror, seed=self.config.seed
         )
-        trainer = Trainer(self.config, sampler, self.device)
+        trainer = Trainer(
+            self.config, sampler, self.device, world=self.world, compiling=self.compiling
+        )
         finished = train(
             trainer, self.folder, on_step=bar.step, on_snapshot=evaluate, should_stop=should_stop
         )
@@ -106,7 +165,8 @@ class _Session:
     def _conclude(
         self, status: Literal["done", "failed", "interrupted"], error: str | None = None
     ) -> RunStatus:
-        last = self.folder.read_status()
+        writes = self.world.rank == 0
+        last = self.folder.read_status() if writes else None
         ended = RunStatus(
             status=status,
             kimg=last.kimg if last else 0.0,
@@ -114,16 +174,23 @@ class _Session:
             wall_sec=last.wall_sec if last else 0.0,
             error=error,
         )
-        self.folder.write_status(ended)
+        if writes:
+            self.folder.write_status(ended)
         return ended
 
 
 class _Bar:
-    """Progress on a terminal: kimg, resolution and rate, and the metric being measured."""
+    """Progress on a terminal: kimg, resolution, rate and memory, and the metric being measured.
 
-    def __init__(self, config: RunConfig, should_stop: Callable[[], bool]) -> None:
+    The bar counts multiplications, so that the time left is that to the end of the run although
+    images become dearer.
+    """
+
+    def __init__(self, config: RunConfig, world: World, should_stop: Callable[[], bool]) -> None:
         self.config = config
         self.should_stop = should_stop
+        self.work = work_done(config)
+        self.recent: deque[tuple[float, int]] = deque(maxlen=50)  # seconds and nimg of steps
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -131,10 +198,9 @@ class _Bar:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not console.is_terminal or world.rank > 0,
         )
-        total = config.schedule.total_kimg
-        self.training = self.progress.add_task(f"row {config.row}", total=total, detail="")
+        self.training = self.progress.add_task(f"row {config.row}", total=1.0, detail="")
         self.measuring = self.progress.add_task("", total=1.0, detail="", visible=False)
 
     def __enter__(self) -> "_Bar":
@@ -145,18 +211,28 @@ class _Bar:
         self.progress.stop()
 
     def step(self, point: TrainingPoint) -> None:
-        kimg, total = point.nimg / 1000, self.config.schedule.total_kimg
-        speed = self.progress.tasks[0].speed
-        rate = f"  {1000 * speed:.0f} images/s" if speed else ""
-        where = f"{kimg:.1f}/{total:g} kimg  {point.resolution}² lod {point.lod:.2f}"
-        self.progress.update(self.training, completed=kimg, detail=where + rate)
+        if self.progress.disable:
+            return
+        where = f"{point.nimg / 1000:.1f}/{self.config.schedule.total_kimg:g} kimg"
+        where += f"  {point.resolution}² lod {point.lod:.2f}{self._rate(point.nimg)}"
+        self.progress.update(
+            self.training,
+            completed=float(np.interp(point.nimg, *self.work)),
+            detail=f"{where}  {peak_memory_mb():.0f} MB",
+        )
 
     def measure(self, metric: str, fraction: float) -> None:
+        self.recent.clear()  # measuring is not training
         self.progress.update(
             self.measuring, description=metric, completed=fraction, visible=fraction < 1
         )
         if self.should_stop():
             raise Interrupted
+
+    def _rate(self, nimg: int) -> str:
+        self.recent.append((time.monotonic(), nimg))
+        (first, start), (last, end) = self.recent[0], self.recent[-1]
+        return f"  {(end - start) / (last - first):.0f} images/s" if last > first else ""
 
 
 @contextmanager

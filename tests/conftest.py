@@ -51,9 +51,11 @@ class World:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `gpu` need a CUDA device, those marked `network` are for CI."""
+    """Tests marked `gpu`, `browser` or `latex` need what they name, and `network` is for CI."""
     lacking = {
         "gpu": None if torch.cuda.is_available() else "there is no CUDA device",
+        "latex": None if os.environ.get("CI") or shutil.which("pdflatex") else "no pdflatex here",
+        "browser": None if shutil.which("chromium") else "there is no chromium",
         "network": None if os.environ.get("CI") else "set CI=true to run what needs the internet",
     }
     for item in items:

@@ -54,6 +54,7 @@ PLAIN = {
         "layer_norm": False,
         "minibatch_layer": "stddev",
         "stddev_group": None,
+        "fused_from": None,
         "equalized_lr": True,
     },
     "loss": {"kind": "wgan-gp", "gp_lambda": 10.0, "gamma": 1.0, "eps_drift": 0.001},
@@ -77,6 +78,7 @@ PLAIN = {
         "tick_kimg": 20.0,
         "snapshot_ticks": 10,
     },
+    "numerics": {"precision": "float32"},
     "evaluation": {"snapshot": [], "final": []},
 }
 
@@ -106,6 +108,7 @@ CHANGES = {
     "discriminator.layer_norm": True,
     "discriminator.minibatch_layer": "discrimination",
     "discriminator.stddev_group": 4,
+    "discriminator.fused_from": 32,
     "discriminator.equalized_lr": False,
     "loss.kind": "lsgan",
     "loss.gp_lambda": 1.0,
@@ -127,11 +130,13 @@ CHANGES = {
     "schedule.minibatch_at": ((256, 14),),
     "schedule.tick_kimg": 10.0,
     "schedule.snapshot_ticks": 5,
+    "numerics.precision": "bfloat16",
     "evaluation.snapshot": ("swd16k",),
     "evaluation.final": ("swd16k",),
 }
 
-PARTS = ["data", "generator", "discriminator", "loss", "optimiser", "schedule", "evaluation"]
+PARTS = ["data", "generator", "discriminator", "loss", "optimiser", "schedule", "numerics"]
+PARTS += ["evaluation"]
 
 
 def changed(dotted, value):

@@ -63,9 +63,19 @@ def test_cuda_where_there_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_cuda_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "3")  # of several processes on one machine
+    assert choose_device("auto") == taken[-1] == torch.device("cuda", 3)
     assert choose_device("cpu") == CPU
+
+
+def test_tf32_is_used_where_it_is_asked_for_alone() -> None:
+    for tf32 in (True, False):
+        choose_device("cpu", tf32=tf32)
+        assert torch.backends.cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == tf32
 
 
 def test_the_description_names_versions_and_hardware() -> None:

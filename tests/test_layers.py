@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from pgbench.layers import (
     BatchNorm,
     Conv,
-    InputNoise,
     LatentConv,
     LayerNorm,
     Linear,
@@ -20,6 +19,7 @@ from pgbench.layers import (
     append_stddev,
     downscale,
     fade_reals,
+    input_noise,
     pixelnorm,
     upscale,
 )
@@ -47,10 +47,15 @@ every_weight = pytest.mark.parametrize(("make", "std"), WEIGHTS.values(), ids=WE
 both_kinds = pytest.mark.parametrize("equalized", [False, True])
 
 
+def at_run_time(layer):
+    """The weight with its factor."""
+    return layer.weight * layer.scale
+
+
 @every_weight
 @both_kinds
 def test_runtime_weights_have_the_standard_deviation_of_he(make, std, equalized):
-    weight = make(equalized=equalized, rng=rng()).scaled().detach()
+    weight = at_run_time(make(equalized=equalized, rng=rng())).detach()
     error = 4 / math.sqrt(2 * weight.numel())  # four standard errors
     assert weight.std().item() == pytest.approx(std, rel=error)
     assert abs(weight.mean().item()) < 4 * std / math.sqrt(weight.numel())
@@ -66,13 +71,13 @@ def test_equalized_weights_are_standard_normal(make, std):
 @every_weight
 def test_without_equalized_lr_there_is_no_runtime_factor(make, std):
     layer = make(equalized=False, rng=rng())
-    assert layer.scaled() is layer.weight
+    assert layer.scale == 1.0
 
 
 @every_weight
 def test_equalized_and_he_are_the_same_function_at_first(make, std):
     equalized, he = make(equalized=True, rng=rng(3)), make(equalized=False, rng=rng(3))
-    torch.testing.assert_close(equalized.scaled(), he.scaled())
+    torch.testing.assert_close(at_run_time(equalized), at_run_time(he))
     size = equalized.weight.shape[0 if isinstance(equalized, LatentConv) else 1]
     flat = isinstance(equalized, LatentConv | Linear)
     x = normal(2, size, *(() if flat else (4, 4))).float()
@@ -280,11 +285,15 @@ def test_initialisation_from_reals():
     np.testing.assert_allclose(layer(x)[:, 6:].mean(0).detach(), 0, atol=1e-12)
 
 
+def noise(count, maps, strength, seed=7):
+    cpu = torch.device("cpu")
+    return input_noise(count, maps, strength=strength, rng=rng(seed), device=cpu)
+
+
 def test_input_noise_has_its_strength_and_mean():
     strength, maps = 0.05, 64
-    noisy = InputNoise(strength, rng())(torch.ones(1000, maps, 2, 2))
-    assert (noisy == noisy[:, :, :1, :1]).all()  # one factor per sample and map
-    factors = noisy[:, :, 0, 0]
+    factors = noise(1000, maps, strength)
+    assert factors.shape == (1000, maps, 1, 1)  # one factor per sample and map
     std = strength * math.sqrt(maps)
     count = factors.numel()
     assert factors.mean().item() == pytest.approx(1, abs=4 * std / math.sqrt(count))
@@ -292,23 +301,30 @@ def test_input_noise_has_its_strength_and_mean():
     assert len(factors.unique()) > 0.99 * count
 
 
-def test_input_noise_multiplies():
-    x = normal(4, 3, 2, 2).float()
-    ones = InputNoise(0.1, rng(7))(torch.ones(4, 3, 2, 2))
-    torch.testing.assert_close(InputNoise(0.1, rng(7))(x), x * ones)
-
-
 def test_input_noise_depends_on_its_generator_alone():
-    x = torch.ones(2, 3, 4, 4)
-    noise = InputNoise(0.1, rng(7))
-    first, second = noise(x), noise(x)
-    assert torch.equal(InputNoise(0.1, rng(7))(x), first)
-    assert not torch.equal(second, first)
+    assert torch.equal(noise(2, 3, 0.1), noise(2, 3, 0.1))
+    assert not torch.equal(noise(2, 3, 0.1), noise(2, 3, 0.1, seed=8))
 
 
 def test_input_noise_of_strength_0_changes_nothing():
-    x = normal(2, 3, 4, 4)
-    assert torch.equal(InputNoise(0.0, rng())(x), x)
+    assert (noise(2, 3, 0.0) == 1).all()
+
+
+def test_an_upscaling_convolution_is_nearest_neighbour_and_a_convolution():
+    conv = Conv(3, 5, kernel=3, equalized=True, rng=rng(), upscale=True).double()
+    x, weight = normal(2, 3, 6, 6), conv.weight * conv.scale
+    expected = torch.nn.functional.conv2d(upscale(x), weight, conv.bias, padding=1)
+    torch.testing.assert_close(conv(x), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("maps", [(3, 3), (40, 30)])
+def test_where_the_constant_is_applied_does_not_matter(maps):
+    """It goes to the input or to the weight, whichever is smaller."""
+    conv = Conv(*maps, kernel=3, equalized=True, rng=rng()).double()
+    for count in (1, 300):
+        x = normal(count, maps[0], 4, 4)
+        expected = torch.nn.functional.conv2d(x, conv.weight * conv.scale, conv.bias, padding=1)
+        torch.testing.assert_close(conv(x), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_upscale_repeats_pixels():

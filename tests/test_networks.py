@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pgbench.config import DiscriminatorConfig, GeneratorConfig, LossConfig
-from pgbench.layers import InputNoise, downscale, upscale
-from pgbench.losses import wgan_gp_d_loss
+from pgbench.layers import Conv, downscale, upscale
+from pgbench.losses import gradient_penalty, wgan_gp_d_loss
 from pgbench.networks import Discriminator, Generator, num_maps
 
 SQRT2 = math.sqrt(2)
@@ -314,23 +314,33 @@ def test_weights_depend_on_the_generator_that_is_passed_alone():
 
 @every_discriminator
 def test_noise_is_at_the_input_of_every_convolution_but_from_rgb(config):
-    seen = []
-
-    def record(x):
-        seen.append(tuple(x.shape[1:]))
-        return x
-
-    make_d(config)(normal(4, 3, 16, 16), 0.5, record)
+    noise = make_d(config).draw_noise(4, 0, strength=0.1, rng=torch.Generator().manual_seed(0))
     extra = 1 if config.minibatch_layer == "stddev" else 0
-    blocks = [(4, 16, 16), (4, 16, 16), (6, 8, 8), (6, 8, 8)]
-    assert seen == [*blocks, (6 + extra, 4, 4), (6, 4, 4)]
+    assert [each.shape for each in noise] == [(4, maps, 1, 1) for maps in (4, 4, 6, 6, 6 + extra, 6)]
+    lowest = make_d(config).draw_noise(4, 2, strength=0.1, rng=torch.Generator().manual_seed(0))
+    assert [each.shape[1] for each in lowest] == [6 + extra, 6]
+
+
+@every_discriminator
+def test_noise_multiplies_what_each_convolution_sees(config):
+    d, images = make_d(config), normal(4, 3, 16, 16)
+    noise = d.draw_noise(4, 0, strength=0.1, rng=torch.Generator().manual_seed(0))
+    convs = [part for block in [*reversed(d.blocks), d.conv, d.dense] for part in block.modules()]
+    convs = [part for part in convs if isinstance(part, Conv)]
+    scores = d.at(images, 0, torch.tensor(0.5).double(), noise)
+    for conv, factor in zip(convs, noise, strict=True):
+        conv.register_forward_pre_hook(lambda _, inputs, by=factor: (inputs[0] * by,))
+    torch.testing.assert_close(d(images, 0.5), scores)
 
 
 def test_noise_changes_scores_and_strength_0_does_not():
     d, images = make_d(DISCRIMINATORS["g"]), normal(4, 3, 16, 16)
-    quiet, loud = (InputNoise(s, torch.Generator().manual_seed(0)) for s in (0.0, 0.05))
-    torch.testing.assert_close(d(images, 0.0, quiet), d(images))
-    assert not torch.allclose(d(images, 0.0, loud), d(images))
+    quiet, loud = (
+        d.draw_noise(4, 0, strength=strength, rng=torch.Generator().manual_seed(0))
+        for strength in (0.0, 0.05)
+    )
+    torch.testing.assert_close(d.at(images, 0, None, quiet), d(images))
+    assert not torch.allclose(d.at(images, 0, None, loud), d(images))
 
 
 def test_initialisation_from_reals_centres_what_the_score_sees():
@@ -354,9 +364,12 @@ def test_initialisation_from_reals_is_for_minibatch_discrimination_alone(row):
 def total_loss(discriminator, lod, fake):
     side = 16 >> math.floor(lod)
     real, mix = normal(4, 3, side, side), torch.linspace(0.1, 0.9, 4).double()
-    return wgan_gp_d_loss(
-        lambda images: discriminator(images, lod), real, fake, mix=mix, config=LossConfig(gamma=2.0)
-    ).total
+
+    def score(images):
+        return discriminator(images, lod)
+
+    penalty = gradient_penalty(score, real, fake, mix=mix, gamma=2.0)
+    return wgan_gp_d_loss(score(real), score(fake), penalty, LossConfig(gamma=2.0)).total
 
 
 @pytest.mark.parametrize("lod", [0.0, 0.5, 2.0])
@@ -388,9 +401,10 @@ def test_the_penalty_is_finite_when_all_images_are_one(config):
     discriminator = make_d(config)
     image = normal(1, 3, 16, 16)
     fake = image.repeat(4, 1, 1, 1)
-    loss = wgan_gp_d_loss(
-        discriminator, fake, fake, mix=torch.full((4,), 0.5).double(), config=LossConfig()
-    )
+    scores = discriminator(fake)
+    mix = torch.full((4,), 0.5).double()
+    penalty = gradient_penalty(discriminator, fake, fake, mix=mix, gamma=1.0)
+    loss = wgan_gp_d_loss(scores, scores, penalty, LossConfig())
     loss.total.backward()
     assert torch.isfinite(loss.total)
     grads = [p.grad for p in discriminator.parameters() if p.grad is not None]

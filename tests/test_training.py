@@ -16,14 +16,14 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 )
 from torch import Tensor, nn
 
-from pgbench import training
 from pgbench.checkpoint import load_snapshot, load_state
 from pgbench.config import RunConfig
 from pgbench.data import Images, ImageStore, Sampler
 from pgbench.layers import fade_reals
-from pgbench.losses import d_loss
+from pgbench.losses import DLoss
 from pgbench.results import RunFolder
 from pgbench.sampling import generate
+from pgbench.steps import Steps
 from pgbench.training import Trainer
 
 TinyConfig = Callable[..., RunConfig]
@@ -43,15 +43,15 @@ def make(tiny_store: ImageStore) -> Callable[[RunConfig], Trainer]:
 
 @pytest.fixture
 def d_losses(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What every call of d_loss was given, and what it returned."""
+    """What every loss of D was of, and what it was."""
     calls: list[dict[str, Any]] = []
+    plain = Steps.d
 
-    def watched(score: Any, real: Tensor, fake: Tensor, **rest: Any) -> Any:
-        calls.append({"real": real, "fake": fake, "score": score})
-        calls[-1]["loss"] = d_loss(score, real, fake, **rest)
+    def watched(steps: Steps, reals: Tensor, fakes: Tensor, *rest: Any) -> DLoss:
+        calls.append({"real": reals, "fake": fakes, "loss": plain(steps, reals, fakes, *rest)})
         return calls[-1]["loss"]
 
-    monkeypatch.setattr(training, "d_loss", watched)
+    monkeypatch.setattr(Steps, "d", watched)
     return calls
 
 
@@ -238,7 +238,7 @@ def test_minibatch_discrimination_is_initialised_from_reals(
     layer = trainer.D.discrimination
     assert layer is not None
     with torch.no_grad():
-        features = trainer.D._features(torch.from_numpy(reals) / 127.5 - 1, 2.0, None)
+        features = trainer.D._features(torch.from_numpy(reals) / 127.5 - 1, 2, None, None)
         added = layer(features)[:, features.shape[1] :]
         distances = layer._distances(features)
     nearest = (distances + 1e6 * torch.eye(192)[:, :, None]).amin(1).mean(0)
@@ -303,7 +303,7 @@ def stats(run: RunFolder) -> list[dict[str, float]]:
 
 FIELDS = (
     "kimg lod resolution minibatch lr D_loss D_grad_norm G_loss G_grad_norm real_score fake_score "
-    "penalty images_per_sec train_sec peak_memory_mb"
+    "penalty images_per_sec train_sec peak_memory_mb fake_spread real_spread"
 )
 TICKS = [0.064, 0.128, 0.192, 0.256, 0.32, 0.352]
 

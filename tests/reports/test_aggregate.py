@@ -112,6 +112,82 @@ def test_values_that_are_missing_are_told(
     assert lines.attrs["problems"] == [f"swd2k {verb} for run r at 90 kimg: {reason}."]
 
 
+def protocols(**fields: object) -> dict[str, object]:
+    return {"protocol": {"dtype": "float32", "metric_seed": 0} | fields}
+
+
+def test_protocols_never_mix(make_run: MakeRun, results: Path) -> None:
+    make_run("g", {AVG: 1.0}, seed=0, record=protocols())
+    make_run("g", {AVG: 3.0}, seed=1, record=protocols(), run_id="shown")
+    make_run("g", {AVG: 800.0}, seed=2, run_id="odd", record=protocols(dtype="float16", tf32=True))
+    lines = aggregate(load_results(results))
+    assert (lines["mean"].tolist(), lines["n_seeds"].tolist()) == ([2.0], [2])
+    assert lines["protocol"].tolist() == ['{"dtype": "float32"}']
+    (problem,) = lines.attrs["problems"]
+    assert problem.startswith("swd2k of run odd was set aside: its protocol is not that of ")
+    assert problem.endswith(
+        'shown for row g; dtype is "float16" there and "float32" here, and so differ tf32.'
+    )
+
+
+def test_seeds_of_a_protocol_are_no_difference(make_run: MakeRun, results: Path) -> None:
+    make_run("g", {AVG: 1.0}, seed=0, record=protocols(fake_seeds="0-9"))
+    make_run("g", {AVG: 3.0}, seed=1, record=protocols(metric_seed=1, fake_seeds="10-19"))
+    lines = aggregate(load_results(results))
+    assert (lines["mean"].tolist(), lines.attrs["problems"]) == ([2.0], [])
+
+
+def test_of_two_protocols_the_one_of_the_other_rows_is_shown(
+    make_run: MakeRun, results: Path
+) -> None:
+    make_run("a", {AVG: 5.0}, record=protocols(dtype="float16"))
+    make_run("g", {AVG: 1.0}, seed=0, record=protocols(dtype="float64"))
+    make_run("g", {AVG: 3.0}, seed=1, record=protocols(dtype="float16"))
+    lines = aggregate(load_results(results))
+    assert lines["mean"].tolist() == [5.0, 3.0]
+
+
+def test_another_protocol_of_one_metric_leaves_the_others(make_run: MakeRun, results: Path) -> None:
+    other = ("msssim1k", "msssim")
+    make_run("g", {AVG: 1.0, other: 0.1}, seed=0, record=protocols())
+    run = make_run("g", {AVG: 3.0}, seed=1, record=protocols())
+    (first, *_), _ = run.records()
+    change = {"metric": other[0], "key": other[1], "value": 0.3, "protocol": {"dtype": "float64"}}
+    run.append_record(first.model_copy(update=change))
+    lines = aggregate(load_results(results)).set_index("metric")
+    assert lines["n_seeds"].to_dict() == {"swd2k": 2, "msssim1k": 1}
+
+
+def test_a_seed_counts_once(make_run: MakeRun, results: Path) -> None:
+    make_run("g", {AVG: 1.0}, run_id="first")
+    make_run("g", {AVG: 3.0}, run_id="second")
+    lines = aggregate(load_results(results))
+    assert (lines["mean"].tolist(), lines["n_seeds"].tolist()) == ([1.0], [1])
+    told = "Run second was set aside: another run of row g has its seed 0, too."
+    assert lines.attrs["problems"] == [told]
+
+
+def test_a_repeated_record_counts_once(make_run: MakeRun, results: Path) -> None:
+    run = make_run("g", {AVG: 1.0})
+    (first,), _ = run.records()
+    run.append_record(first.model_copy(update={"value": 3.0}))
+    (line,) = aggregate(load_results(results)).to_dict("records")
+    assert (line["mean"], line["n_seeds"]) == (3.0, 1)
+
+
+def test_with_best_every_run_counts_at_its_best_snapshot(make_run: MakeRun, results: Path) -> None:
+    mean, std = ("is50k", "is_mean"), ("is50k", "is_std")
+    early, late = {mean: 8.5, std: 0.1}, {mean: 8.0, std: 0.2}
+    make_run("g", late, earlier={30.0: {mean: 7.0, std: 0.3}, 60.0: early}, seed=0)
+    make_run("g", {mean: 8.9, std: 0.4}, earlier={60.0: {mean: 8.1, std: 0.5}}, seed=1)
+    make_run("g", {}, earlier={60.0: {mean: 99.0, std: 0.5}}, seed=2, status="running")
+    lines = aggregate(load_results(results), best="is_mean").set_index("key")
+    assert lines["mean"].to_dict() == pytest.approx({"is_mean": 8.7, "is_std": 0.25})
+    assert lines.loc["is_mean", "max"] == 8.9
+    assert lines["n_seeds"].to_dict() == {"is_mean": 2, "is_std": 2}
+    assert math.isnan(lines.loc["is_mean", "kimg"])
+
+
 def test_status_in_words(make_run: MakeRun, results: Path) -> None:
     make_run("a")
     make_run("b", status="failed")

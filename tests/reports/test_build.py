@@ -8,34 +8,62 @@ import pytest
 from click.testing import CliRunner
 
 from pgbench.cli_report import report
+from pgbench.records import Columns, read_columns
 from pgbench.reports.build import build
 from pgbench.reports.markdown import escape, file_stem, table
 from pgbench.results import RunFolder
 
 MakeRun = Callable[..., RunFolder]
 AVG = ("swd2k", "avg")
+STEMS = (
+    *("table1-portraits-desktop-64", "table1-portraits-desktop-64-levels"),
+    "training_time-desktop",
+)
+FILES = [f"{stem}.{ending}" for stem in STEMS for ending in ("csv", "md", "tex")]
 HOSTILE = "../x|`<img src=x onerror=alert(1)>`\n# no heading [a](b) \x1b[31m"
 
 
-def test_writes_a_csv_and_a_page_per_table(
-    make_run: MakeRun, results: Path, tmp_path: Path
-) -> None:
+def visible(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
+
+
+def test_writes_three_files_per_table(make_run: MakeRun, results: Path, tmp_path: Path) -> None:
     make_run("g", {AVG: 5.0})
     make_run("z", {AVG: 5.0}, run_id="stray")
     out = tmp_path / "deep" / "out"
     paths = build(results, out)
-    stem = "table1-portraits-desktop-64"
-    assert paths == [out / f"{stem}.csv", out / f"{stem}.md", out / "report.md"]
-    assert sorted(out.iterdir()) == sorted(paths)
+    assert paths == [*(out / name for name in FILES), out / "report.md"]
+    assert visible(out) == sorted(path.name for path in paths)
     page = (out / "report.md").read_text()
-    assert (out / f"{stem}.md").read_text() in page
-    assert "- Run stray was set aside: table 1 has no row 'z'.\n" in page
+    assert all((out / name).read_text() in page for name in FILES if name.endswith(".md"))
+    assert "- Run stray was set aside: table1 has no row 'z'.\n" in page
 
 
 def test_same_records_make_the_same_bytes(make_run: MakeRun, results: Path, tmp_path: Path) -> None:
     make_run("g", {AVG: 5.0})
     first = [path.read_bytes() for path in build(results, tmp_path / "out")]
     assert first == [path.read_bytes() for path in build(results, tmp_path / "out")]
+
+
+def test_records_that_did_not_change_are_not_read_again(
+    make_run: MakeRun, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run("a", {AVG: 5.0})
+    changing = make_run("g", {AVG: 5.0})
+    build(results, tmp_path / "out")
+    read: list[str] = []
+
+    def watched(path: Path, run_id: str) -> Columns:
+        read.append(run_id)
+        return read_columns(path, run_id)
+
+    monkeypatch.setattr("pgbench.recordcache.read_columns", watched)
+    (first,), _ = changing.records()
+    changing.append_record(first.model_copy(update={"value": 6.0}))
+    *_, page = build(results, tmp_path / "out")
+    assert read == [changing.run_id]
+    *_, fresh = build(results, tmp_path / "fresh")
+    assert page.read_bytes() == fresh.read_bytes()
 
 
 def test_a_torn_line_is_told_and_nothing_lost(
@@ -75,8 +103,10 @@ def test_names_that_share_a_file_name_are_numbered(
 ) -> None:
     make_run("g", {AVG: 5.0}, dataset="a b", run_id="one")
     make_run("g", {AVG: 6.0}, dataset="a/b", run_id="two")
-    names = [path.name for path in build(results, tmp_path) if path.suffix == ".csv"]
-    assert names == ["table1-a-b-desktop-64.csv", "table1-a-b-desktop-64-2.csv"]
+    names = [path.name for path in build(results, tmp_path) if path.suffix == ".tex"]
+    first, second = "table1-a-b-desktop-64.tex", "table1-a-b-desktop-64-2.tex"
+    assert [name for name in names if name in (first, second)] == [first, second]
+    assert len(set(names)) == len(names)
 
 
 def test_folder_that_may_not_be_written_is_an_error_and_leaves_nothing(
@@ -89,7 +119,7 @@ def test_folder_that_may_not_be_written_is_an_error_and_leaves_nothing(
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(PermissionError):
         build(results, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert visible(tmp_path / "out") == []
 
 
 def test_command_prints_what_it_wrote(
@@ -98,8 +128,7 @@ def test_command_prints_what_it_wrote(
     make_run("g", {AVG: 5.0})
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(report, [], catch_exceptions=False)
-    stem = "results/report/table1-portraits-desktop-64"
-    assert done.output.splitlines() == [f"{stem}.csv", f"{stem}.md", "results/report/report.md"]
+    assert done.output.splitlines() == [f"results/report/{name}" for name in [*FILES, "report.md"]]
     assert all(Path(line).is_file() for line in done.output.splitlines())
     again = CliRunner().invoke(report, ["results", "--out", "elsewhere"], catch_exceptions=False)
     assert again.output.splitlines()[-1] == "elsewhere/report.md"

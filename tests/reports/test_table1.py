@@ -4,9 +4,14 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from pgbench.reports.table1 import LABELS, PAPER, Table, row_lines, tables, unknown_rows
+from pgbench.reports.latex import to_latex
+from pgbench.reports.markdown import to_markdown
+from pgbench.reports.summary import summarise, unknown_rows
+from pgbench.reports.table1 import ARTEFACT, LABELS, PAPER, row_lines, tables
+from pgbench.reports.tables import Table
 from pgbench.results import RunFolder, load_results, load_runs
 
 MakeRun = Callable[..., RunFolder]
@@ -20,9 +25,15 @@ def swd(level_64: float, metric: str = "swd2k") -> dict[tuple[str, str], float]:
     return {(metric, key): value for key, value in values.items()}
 
 
-def only_table(results: Path) -> Table:
-    (table,) = tables(load_results(results), load_runs(results))
-    return table
+def made(results: Path, *, ledger: pd.DataFrame | None = None) -> list[Table]:
+    return tables(summarise(load_results(results), load_runs(results), ledger=ledger))
+
+
+def averages(results: Path) -> Table:
+    """The first table of the only place."""
+    first, *rest = made(results)
+    assert all(table.stem == f"{first.stem}-levels" for table in rest)
+    return first
 
 
 @pytest.fixture
@@ -39,47 +50,61 @@ def canned(make_run: MakeRun) -> None:
 # With two seeds t = tan(0.475 pi) = 12.70620474, so the interval is the mean plus or minus
 # 12.70620474 times half of the distance between the seeds (0.1, and 0.01 for MS-SSIM).
 RUN_LINES = f"""\
-portraits,desktop,64,a,128,12.99,{SOURCE},,,,,,,,done,
-portraits,desktop,64,a,64,7.79,{SOURCE},9,0.1414213562,7.729379526,10.27062047,2,1.21,swd2k,done,90
-portraits,desktop,64,a,32,7.62,{SOURCE},10,0.1414213562,8.729379526,11.27062047,2,2.38,swd2k,done,90
-portraits,desktop,64,a,16,8.73,{SOURCE},11,0.1414213562,9.729379526,12.27062047,2,2.27,swd2k,done,90
-portraits,desktop,64,a,avg,9.28,{SOURCE},10,0.1414213562,8.729379526,11.27062047,2,0.72,swd2k,done,90
-portraits,desktop,64,a,msssim,0.2854,{SOURCE},0.31,0.01414213562,0.1829379526,0.4370620474,2,0.0246,msssim1k,done,90
-portraits,desktop,64,g,128,4.06,{SOURCE},,,,,,,,done,
-portraits,desktop,64,g,64,3.04,{SOURCE},5,,,,1,1.96,swd2k,done,90
-portraits,desktop,64,g,32,2.02,{SOURCE},6,,,,1,3.98,swd2k,done,90
-portraits,desktop,64,g,16,5.13,{SOURCE},7,,,,1,1.87,swd2k,done,90
-portraits,desktop,64,g,avg,3.56,{SOURCE},6,,,,1,2.44,swd2k,done,90
-portraits,desktop,64,g,msssim,0.2845,{SOURCE},,,,,,,,done,
+portraits,desktop,64,a,128,12.99,,,,{SOURCE},,,,,,,,done,,
+portraits,desktop,64,a,64,7.79,,,,{SOURCE},9,0.1414213562,7.729379526,10.27062047,2,1.21,swd2k,done,90,
+portraits,desktop,64,a,32,7.62,,,,{SOURCE},10,0.1414213562,8.729379526,11.27062047,2,2.38,swd2k,done,90,
+portraits,desktop,64,a,16,8.73,,,,{SOURCE},11,0.1414213562,9.729379526,12.27062047,2,2.27,swd2k,done,90,
+portraits,desktop,64,a,avg,9.28,,,,{SOURCE},10,0.1414213562,8.729379526,11.27062047,2,0.72,swd2k,done,90,
+portraits,desktop,64,a,msssim,0.2854,,,,{SOURCE},0.31,0.01414213562,0.1829379526,0.4370620474,2,0.0246,msssim1k,done,90,
+portraits,desktop,64,g,128,4.06,,,,{SOURCE},,,,,,,,done,,
+portraits,desktop,64,g,64,3.04,,,,{SOURCE},5,,,,1,1.96,swd2k,done,90,
+portraits,desktop,64,g,32,2.02,,,,{SOURCE},6,,,,1,3.98,swd2k,done,90,
+portraits,desktop,64,g,16,5.13,,,,{SOURCE},7,,,,1,1.87,swd2k,done,90,
+portraits,desktop,64,g,avg,3.56,,,,{SOURCE},6,,,,1,2.44,swd2k,done,90,
+portraits,desktop,64,g,msssim,0.2845,,,,{SOURCE},,,,,,,,done,,
 """
 HEADER = (
-    "dataset,profile,resolution,row,key,published,source,ours_mean,ours_std,ours_low,ours_high,"
-    "n_seeds,difference,metric,status,kimg\n"
+    "dataset,profile,resolution,row,key,published,published_std,recalled,recalled_std,source,"
+    "ours_mean,ours_std,ours_low,ours_high,n_seeds,difference,metric,status,kimg,verdict\n"
 )
 STATUS = {"b": "unfinished (45 of 90 kimg)", "d": '"done, not evaluated"', "e*": "failed"}
 
-MARKDOWN = """\
+NOTES = """\
+- SWD is times 1000, as in the paper.
+- Row h has no released configuration; ours is stated in its config.
+- ± is half of the 95 % interval of the mean over seeds (Student's t); one seed has none.
+- Bold is the lowest SWD of its column. MS-SSIM has no best: lower is more variation, and means \
+something only next to the real images' own value.
+- Published values: table 1 (two lecture reprints agree).
+- The paper's SWD is swd16k, ours swd2k: the fewer the images, the larger the SWD.
+- The paper's average is over the levels 128, 64, 32, 16; ours is over 64, 32, 16.
+"""
+COMPARED = """\
+Another data set (and scale) is compared: published is CelebA at 128x128 after 10,000 kimg; \
+ours is portraits at 64x64, profile desktop. The difference is not an error of reproduction; what \
+can be compared is how the rows rank."""
+AVERAGES = f"""\
 ## Table 1: portraits, profile desktop, 64x64
 
-**Another data set (and scale) is compared:** published is CelebA at 128x128 after 10,000 kimg; \
-ours is portraits at 64x64, profile desktop. The difference is not an error of reproduction; what \
-can be compared is how the rows rank.
+{COMPARED} Average SWD (swd2k) and MS-SSIM (msssim1k).
 
-### Average SWD (swd2k) and MS-SSIM (msssim1k)
+| row | configuration                 | status                     | kimg | seeds | SWD paper |     SWD ours | SWD diff | MS-SSIM paper |    MS-SSIM ours | MS-SSIM diff | verdict |
+| --- | ----------------------------- | -------------------------- | ---: | ----: | --------: | -----------: | -------: | ------------: | --------------: | -----------: | ------- |
+| a   | Gulrajani et al. (2017)       | done                       |   90 |     2 |      9.28 | 10.00 ± 1.27 |    +0.72 |        0.2854 | 0.3100 ± 0.1271 |      +0.0246 | —       |
+| b   | + Progressive growing         | unfinished (45 of 90 kimg) |    — |     — |      4.28 |            — |        — |        0.2838 |               — |            — | —       |
+| c   | + Small minibatch             | not run                    |    — |     — |     46.23 |            — |        — |        0.4065 |               — |            — | —       |
+| d   | + Revised training parameters | done, not evaluated        |    — |     — |      8.07 |            — |        — |        0.3027 |               — |            — | —       |
+| e\\* | + Minibatch discrimination    | failed                     |    — |     — |      9.84 |            — |        — |        0.3057 |               — |            — | —       |
+| e   | Minibatch stddev              | not run                    |    — |     — |      7.04 |            — |        — |        0.2950 |               — |            — | —       |
+| f   | + Equalized learning rate     | not run                    |    — |     — |      4.39 |            — |        — |        0.2902 |               — |            — | —       |
+| g   | + Pixelwise normalization     | done                       |   90 |     1 |      3.56 |     **6.00** |    +2.44 |        0.2845 |               — |            — | —       |
+| h   | Converged                     | not run                    |    — |     — |  **2.96** |            — |        — |        0.2828 |               — |            — | —       |
 
-| row | configuration                 | status                     | kimg | seeds | SWD paper |     SWD ours | SWD diff | MS-SSIM paper |    MS-SSIM ours | MS-SSIM diff |
-| --- | ----------------------------- | -------------------------- | ---: | ----: | --------: | -----------: | -------: | ------------: | --------------: | -----------: |
-| a   | Gulrajani et al. (2017)       | done                       |   90 |     2 |      9.28 | 10.00 ± 1.27 |    +0.72 |        0.2854 | 0.3100 ± 0.1271 |      +0.0246 |
-| b   | + Progressive growing         | unfinished (45 of 90 kimg) |    — |     — |      4.28 |            — |        — |        0.2838 |               — |            — |
-| c   | + Small minibatch             | not run                    |    — |     — |     46.23 |            — |        — |        0.4065 |               — |            — |
-| d   | + Revised training parameters | done, not evaluated        |    — |     — |      8.07 |            — |        — |        0.3027 |               — |            — |
-| e\\* | + Minibatch discrimination    | failed                     |    — |     — |      9.84 |            — |        — |        0.3057 |               — |            — |
-| e   | Minibatch stddev              | not run                    |    — |     — |      7.04 |            — |        — |        0.2950 |               — |            — |
-| f   | + Equalized learning rate     | not run                    |    — |     — |      4.39 |            — |        — |        0.2902 |               — |            — |
-| g   | + Pixelwise normalization     | done                       |   90 |     1 |      3.56 |     **6.00** |    +2.44 |        0.2845 |               — |            — |
-| h   | Converged                     | not run                    |    — |     — |  **2.96** |            — |        — |        0.2828 |               — |            — |
+{NOTES}"""  # noqa: E501
+LEVELS = f"""\
+## Table 1, SWD by level: portraits, profile desktop, 64x64
 
-### SWD by level (swd2k)
+{COMPARED} SWD by level (swd2k).
 
 | row | 128 paper | 128 ours | 128 diff | 64 paper |     64 ours | 64 diff | 32 paper |      32 ours | 32 diff | 16 paper |      16 ours | 16 diff |
 | --- | --------: | -------: | -------: | -------: | ----------: | ------: | -------: | -----------: | ------: | -------: | -----------: | ------: |
@@ -93,15 +118,11 @@ can be compared is how the rows rank.
 | g   |      4.06 |        — |        — |     3.04 |    **5.00** |   +1.96 | **2.02** |     **6.00** |   +3.98 |     5.13 |     **7.00** |   +1.87 |
 | h   |  **2.42** |        — |        — | **2.17** |           — |       — |     2.24 |            — |       — | **4.99** |            — |       — |
 
-- SWD is times 1000, as in the paper.
-- Row h has no released configuration; ours is stated in its config.
-- ± is half of the 95 % interval of the mean over seeds (Student's t); one seed has none.
-- Bold is the lowest SWD of its column. MS-SSIM has no best: lower is more variation, and means \
-something only next to the real images' own value.
-- Published values: table 1 (two lecture reprints agree).
-- The paper's SWD is swd16k, ours swd2k: the fewer the images, the larger the SWD.
-- The paper's average is over the levels 128, 64, 32, 16; ours is over 64, 32, 16.
-"""  # noqa: E501
+{NOTES}"""  # noqa: E501
+
+
+def is_level(line: str) -> bool:
+    return line.split(",")[4].isdecimal()
 
 
 def number(text: str) -> str:
@@ -122,15 +143,19 @@ def test_exact_csv(results: Path) -> None:
             for column in ("swd_128", "swd_64", "swd_32", "swd_16", "swd_avg", "msssim"):
                 published, status = number(paper[column]), STATUS.get(row, "not run")
                 key = column.removeprefix("swd_")
-                line = f"portraits,desktop,64,{row},{key},{published},{SOURCE},,,,,,,,{status},\n"
+                line = (
+                    f"portraits,desktop,64,{row},{key},{published},,,,{SOURCE},,,,,,,,{status},,\n"
+                )
                 expected += "" if row in ours else line
             expected += ours.get(row, "")
-    assert only_table(results).to_csv() == expected
+    assert averages(results).to_csv() == expected
+    levels = [line for line in expected.splitlines(keepends=True) if is_level(line)]
+    assert made(results)[1].to_csv() == HEADER + "".join(levels)
 
 
 @pytest.mark.usefixtures("canned")
 def test_exact_markdown(results: Path) -> None:
-    assert only_table(results).to_markdown() == MARKDOWN
+    assert [to_markdown(table) for table in made(results)] == [AVERAGES, LEVELS]
 
 
 @pytest.mark.usefixtures("canned")
@@ -155,17 +180,16 @@ def test_rows_are_the_papers_in_its_order() -> None:
 
 def test_the_metric_with_the_most_images_is_shown(make_run: MakeRun, results: Path) -> None:
     make_run("g", swd(5.0, "swd2k") | swd(4.0, "swd16k") | swd(6.0, "swd900"))
-    table = only_table(results)
-    assert table.swd == "swd16k"
-    assert "Average SWD (swd16k) and MS-SSIM (not measured)" in table.to_markdown()
-    assert "the fewer the images" not in table.to_markdown()
+    table = averages(results)
+    assert "Average SWD (swd16k) and MS-SSIM (not measured)" in table.caption
+    assert not any("the fewer the images" in note for note in table.notes)
 
 
 def test_absurd_keys_and_names_do_no_harm(make_run: MakeRun, results: Path) -> None:
     make_run("g", swd(5.0) | {("swd2k", "9" * 5000): 1.0, ("swd" + "9" * 5000, "16"): 1.0})
-    table = only_table(results)
-    assert table.swd == "swd2k"
-    assert "5.00" in table.to_markdown()
+    table = averages(results)
+    assert "Average SWD (swd2k)" in table.caption
+    assert "6.00" in to_markdown(table)
 
 
 def test_tables_never_mix(make_run: MakeRun, results: Path) -> None:
@@ -173,22 +197,22 @@ def test_tables_never_mix(make_run: MakeRun, results: Path) -> None:
     make_run("g", swd(6.0), profile="smoke")
     make_run("g", swd(7.0), resolution=128)
     make_run("g", swd(8.0), dataset="scenes", run_id="scenes")
-    made = tables(load_results(results), load_runs(results))
-    assert [table.stem for table in made] == [
+    found = [table for table in made(results) if not table.stem.endswith("-levels")]
+    assert [table.stem for table in found] == [
         "table1-portraits-desktop-64",
         "table1-portraits-desktop-128",
         "table1-portraits-smoke-64",
         "table1-scenes-desktop-64",
     ]
-    means = [table.lines["ours_mean"].dropna().tolist() for table in made]
+    means = [table.tidy["ours_mean"].dropna().tolist() for table in found]
     assert means == [[5, 6, 7, 6], [7, 8, 9, 8], [6, 7, 8, 7], [8, 9, 10, 9]]
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ({"dataset": "scenes"}, "data set (and scale) is compared:** published is LSUN bedroom"),
-        ({"dataset": "celeba"}, "**Another scale is compared:** published is CelebA at 128x128"),
+        ({"dataset": "scenes"}, "data set (and scale) is compared: published is LSUN bedroom"),
+        ({"dataset": "celeba"}, "Another scale is compared: published is CelebA at 128x128"),
         (
             {"dataset": "celeba", "profile": "paper", "resolution": 128},
             "The same data set and settings are compared",
@@ -200,12 +224,12 @@ def test_what_is_compared_is_said(
     make_run: MakeRun, results: Path, name: dict[str, object], words: str
 ) -> None:
     make_run("g", swd(5.0), **name)
-    assert words in only_table(results).to_markdown()
+    assert words in averages(results).caption
 
 
 def test_a_level_the_paper_has_not_stands_alone(make_run: MakeRun, results: Path) -> None:
     make_run("g", {("swd16k", "256"): 5.0, ("swd16k", "avg"): 5.0}, resolution=256)
-    lines = only_table(results).lines
+    lines = averages(results).tidy
     assert lines["key"].tolist()[:6] == ["256", "128", "64", "32", "16", "avg"]
     (line,) = lines[(lines["row"] == "g") & (lines["key"] == "256")].to_dict("records")
     assert line["published"] != line["published"]  # NaN: unpublished
@@ -216,13 +240,93 @@ def test_unevaluated_runs_of_other_data_still_make_nine_rows(
     make_run: MakeRun, results: Path
 ) -> None:
     make_run("a", dataset="cats", status="running", kimg=0.0)
-    table = only_table(results)
+    (table,) = made(results)  # and none of levels
     assert table.to_csv().count("\n") == 1 + 9 * 2
-    assert "No level was measured." in table.to_markdown()
+    assert {row[2].text for row in table.rows} == {"unfinished (0 of 90 kimg)", "not run"}
 
 
 def test_unknown_rows_are_told(make_run: MakeRun, results: Path) -> None:
     make_run("z", swd(5.0), run_id="stray")
-    assert tables(load_results(results), load_runs(results)) == []
-    told = "Run stray was set aside: table 1 has no row 'z'."
-    assert unknown_rows(load_runs(results)) == [told]
+    assert made(results) == []
+    told = "Run stray was set aside: table1 has no row 'z'."
+    assert unknown_rows(load_runs(results), ARTEFACT, rows=LABELS) == [told]
+
+
+@pytest.mark.usefixtures("canned")
+def test_latex_has_the_cells_of_markdown(
+    results: Path, latex_rows: Callable[[str], list[str]]
+) -> None:
+    for table, markdown in zip(made(results), (AVERAGES, LEVELS), strict=True):
+        lines = to_latex(table).splitlines()
+        start, end = lines.index("\\midrule"), lines.index("\\bottomrule")
+        assert lines[start + 1 : end] == latex_rows(markdown)
+
+
+@pytest.mark.usefixtures("canned")
+def test_latex_is_exact_around_the_cells(results: Path) -> None:
+    lines = to_latex(made(results)[1]).splitlines()
+    compared = COMPARED.replace("%", "\\%")
+    assert lines[:10] == [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table}",
+        "\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}",
+        "\\caption{Table 1, SWD by level: portraits, profile desktop, 64x64. "
+        f"{compared} SWD by level (swd2k).}}",
+        "\\label{tab:table1-portraits-desktop-64-levels}",
+        "\\begin{tabular}{lrrrrrrrrrrrr}",
+        "\\toprule",
+        " & \\multicolumn{3}{c}{128} & \\multicolumn{3}{c}{64} & \\multicolumn{3}{c}{32} & "
+        "\\multicolumn{3}{c}{16} \\\\",
+        "\\cmidrule(lr){2-4}\\cmidrule(lr){5-7}\\cmidrule(lr){8-10}\\cmidrule(lr){11-13}",
+        "row" + " & paper & ours & diff" * 4 + " \\\\",
+    ]
+    notes = [line.removeprefix("- ") for line in NOTES.splitlines()]
+    told = [note.replace("%", "\\%").replace("±", "\\ensuremath{\\pm}") for note in notes]
+    assert lines[-11:] == [
+        *("\\bottomrule", "\\end{tabular}", "\\par\\smallskip\\raggedright"),
+        *(f"{note}\\par" for note in told),
+        "\\end{table}",
+    ]
+
+
+def ledger(**columns: object) -> pd.DataFrame:
+    line = {"claim": "c1", "artefact": "table1", "rows": "g", "verdict": "reproduced", "text": "t"}
+    return pd.DataFrame([line | columns])
+
+
+@pytest.mark.parametrize("rows", ["g", "a, g", ["g"], ("a", "g")])
+def test_a_verdict_stands_in_its_row(make_run: MakeRun, results: Path, rows: object) -> None:
+    make_run("g", swd(5.0))
+    table, _ = made(results, ledger=ledger(rows=rows))
+    cells = {row[0].text: row[-1] for row in table.rows}
+    assert (cells["g"].text, cells["g"].note) == ("reproduced", "c1: t")
+    assert (cells["b"].text, cells["b"].note) == ("—", None)
+    assert table.tidy.loc[table.tidy["row"] == "g", "verdict"].unique().tolist() == ["reproduced"]
+
+
+def test_verdicts_of_a_row_are_counted(make_run: MakeRun, results: Path) -> None:
+    make_run("g", swd(5.0))
+    claims = [ledger(), ledger(claim="c2", verdict="inconclusive"), ledger(claim="c3")]
+    table, _ = made(results, ledger=pd.concat(claims))
+    (cell,) = (row[-1] for row in table.rows if row[0].text == "g")
+    assert (cell.text, cell.note) == ("2 reproduced, 1 inconclusive", "c1: t; c2: t; c3: t")
+    assert "| 2 reproduced, 1 inconclusive <sup>1</sup> |" in to_markdown(table)
+    assert "- <sup>1</sup> c1: t; c2: t; c3: t" in to_markdown(table)
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [{"artefact": "table3"}, {"rows": "G"}, {"profile": "paper"}, {"dataset": "cats"}]
+)
+def test_verdicts_of_other_places_do_not_count(
+    make_run: MakeRun, results: Path, elsewhere: dict[str, str]
+) -> None:
+    make_run("g", swd(5.0))
+    table, _ = made(results, ledger=ledger(**elsewhere))
+    assert {row[-1].text for row in table.rows} == {"—"}
+
+
+def test_rows_measured_in_several_ways_are_told(make_run: MakeRun, results: Path) -> None:
+    make_run("a", swd(5.0), record={"protocol": {"dtype": "float32"}})
+    make_run("g", swd(5.0), record={"protocol": {"dtype": "float64"}})
+    told = "The rows' swd2k were measured by 2 different protocols (see the records)."
+    assert told in averages(results).notes

@@ -84,6 +84,7 @@ COMMON = {
     "optimiser.rampup_kimg": 0.0,
     "schedule.minibatch_at": [],
     "discriminator.stddev_group": None,
+    "discriminator.fused_from": None,
 }
 
 # what a profile may set

@@ -1,0 +1,227 @@
+"""Where the lines of a figure lie on a page: scales, ticks, paths and points in SVG units.
+
+The drawing is a box of WIDTH x HEIGHT units, y downwards. What has no place on an axis (a value
+that is not finite, or not positive on a logarithmic axis) is a gap in its line.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from pgbench.reports.curves import Curve, Figure
+from pgbench.reports.tables import NONE
+
+WIDTH, HEIGHT = 640, 330
+LEFT, RIGHT, TOP, BOTTOM = 60, 628, 12, 300
+MARKERS = 8  # that many at most on a line, so that it stays a line
+LARGEST = 1e150  # beyond it, and below its inverse, differences and ratios leave float64
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A linear or logarithmic axis from `low` to `high`, drawn from `start` to `end`."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool
+
+    def __call__(self, values: Floats) -> Floats:
+        """Positions (n,) of `values` (n,); NaN where there is none."""
+        low, high = _transformed(np.array([self.low, self.high]), self.log)
+        share = (_transformed(values, self.log) - low) / (high - low)
+        return np.asarray(self.start + share * (self.end - self.start))
+
+    def ticks(self, values: list[float] | None = None) -> list[tuple[float, str]]:
+        """(position, label) of `values`, or of round numbers inside the axis."""
+        if values is None:
+            values = _log_ticks(self.low, self.high) if self.log else _ticks(self.low, self.high)
+        positions = self(np.array(values, float))
+        return [
+            (round(float(at), 1), _label(value))
+            for at, value in zip(positions, values, strict=True)
+            if math.isfinite(at)
+        ]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve as SVG path data, with the places of its markers, and its values as table rows.
+
+    A row's `data-at` is the place of its point; a value without a place has none. The rows are
+    made here, as a template is too slow for the hundred thousands of a large report.
+    """
+
+    name: str
+    dashed: bool
+    path: str
+    band: str
+    markers: list[tuple[float, float]]
+    rows: Markup
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure, ready to be drawn; `lines` is empty of paths when nothing has a place."""
+
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+    marks: list[float]
+    lines: list[Line]
+    has_intervals: bool
+
+
+def chart(figure: Figure) -> Chart:
+    """Lay out `figure`."""
+    banded = any(curve.low is not None and curve.high is not None for curve in figure.curves)
+    arrays = [_arrays(curve) for curve in figure.curves]
+    x = _scale([xs for xs, *_ in arrays], (LEFT, RIGHT), log=figure.log_x)
+    heights = [values for _, *of_curve in arrays for values in of_curve]
+    y = _scale(heights, (BOTTOM, TOP), log=figure.log_y, margin=0.05)
+    few = sorted({value for xs, *_ in arrays for value in xs[xs > 0].tolist()})
+    x_values = few if figure.log_x and 1 < len(few) <= MARKERS else None
+    marks = x(np.array([mark for mark in figure.marks if x.low <= mark <= x.high], float))
+    return Chart(
+        x.ticks(x_values),
+        y.ticks(),
+        [round(float(mark), 1) for mark in marks],
+        [
+            _line(curve, x(xs), [y(values) for values in ys], with_band=banded)
+            for curve, (xs, *ys) in zip(figure.curves, arrays, strict=True)
+        ],
+        banded,
+    )
+
+
+def number(value: float) -> str:
+    """Six digits, or a large whole number in full with its thousands apart."""
+    if not math.isfinite(value):
+        return NONE
+    whole = 10_000 <= abs(value) < 1e12 and value == round(value)
+    return f"{int(value):,}" if whole else f"{value:.6g}"
+
+
+def _label(value: float) -> str:
+    """A tick's number, short: millions are M."""
+    return f"{value / 1e6:g}M" if 1e6 <= abs(value) < 1e9 else number(value)
+
+
+def _arrays(curve: Curve) -> list[Floats]:
+    """x, y, low and high of equal length; without a band low and high are NaN."""
+    x, y = (np.asarray(values, dtype=float) for values in (curve.x, curve.y))
+    if curve.low is None or curve.high is None:
+        return [x, y, np.full(len(x), np.nan), np.full(len(x), np.nan)]
+    return [x, y, np.asarray(curve.low, dtype=float), np.asarray(curve.high, dtype=float)]
+
+
+def _transformed(values: Floats, log: bool) -> Floats:
+    if log:
+        usable = (values > 1 / LARGEST) & (values < LARGEST)
+        return np.log10(values, out=np.full(len(values), np.nan), where=usable)
+    near = np.where(np.abs(values) < 1 / LARGEST, 0.0, values)
+    return np.where(np.abs(near) < LARGEST, near, np.nan)
+
+
+def _scale(
+    values: list[Floats], span: tuple[float, float], *, log: bool, margin: float = 0.0
+) -> Scale:
+    """An axis that holds all usable values, and `margin` of its length more at both ends."""
+    usable = _transformed(np.concatenate([*values, np.empty(0)]), log)
+    usable = usable[np.isfinite(usable)]
+    low, high = (float(usable.min()), float(usable.max())) if len(usable) else (0.0, 1.0)
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        half = 0.5 if log else abs(low) / 2 or 0.5  # a single value stands in the middle
+        low, high = low - half, high + half
+    low, high = low - margin * (high - low), high + margin * (high - low)
+    return Scale(10**low, 10**high, *span, log) if log else Scale(low, high, *span, log)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Four to nine multiples of 1, 2 or 5 times a power of ten."""
+    rough = (high - low) / 6
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = min((factor * power for factor in (1, 2, 5, 10)), key=lambda step: abs(step - rough))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten; on a shorter axis 2 and 5 between, then 3 and 7, then plain ticks."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    decades = math.log10(high / low)
+    factors = (1,) if decades > 3 else (1, 2, 5) if decades > 1 else (1, 2, 3, 5, 7)
+    powers = range(first, last + 1, max(1, round(decades / 7)))
+    values = [float(f"{factor}e{power}") for power in powers for factor in factors]
+    inside = [value for value in values if low * 0.999 <= value <= high * 1.001]
+    return inside if len(inside) > 2 else _ticks(low, high)
+
+
+def _line(curve: Curve, x: Floats, heights: list[Floats], *, with_band: bool) -> Line:
+    y, low, high = heights
+    spots = [(round(a, 1), round(b, 1)) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+    drawn = [spot for spot in spots if not math.isnan(sum(spot))]
+    every = math.ceil(len(drawn) / MARKERS) or 1
+    return Line(
+        curve.name,
+        curve.dashed,
+        " ".join("M" + "L".join(f"{a},{b}" for a, b in part) for part in _parts(spots)),
+        _band(x, low, high),
+        drawn[::every],
+        _rows(curve, spots, with_band=with_band),
+    )
+
+
+def _parts(spots: list[tuple[float, float]]) -> Iterable[list[tuple[float, float]]]:
+    """Runs of points without a gap."""
+    part: list[tuple[float, float]] = []
+    for spot in spots:
+        if math.isnan(sum(spot)):
+            if part:
+                yield part
+            part = []
+        else:
+            part.append(spot)
+    if part:
+        yield part
+
+
+def _band(x: Floats, low: Floats, high: Floats) -> str:
+    """Closed outlines, one for every run of points that has both bounds."""
+    outlines = []
+    known = ~np.isnan(x + low + high)
+    for start, end in _spans(known):
+        there = zip(x[start:end].tolist(), low[start:end].tolist(), strict=True)
+        back = zip(x[start:end][::-1].tolist(), high[start:end][::-1].tolist(), strict=True)
+        outlines.append("M" + "L".join(f"{a:.1f},{b:.1f}" for a, b in [*there, *back]) + "Z")
+    return " ".join(outlines)
+
+
+def _spans(known: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Start and end of every stretch of at least two True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(int)))
+    pairs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+    return [(start, end) for start, end in pairs if end - start > 1]
+
+
+def _rows(curve: Curve, spots: list[tuple[float, float]], *, with_band: bool) -> Markup:
+    """A table row for every point: x, y and, where any curve has one, the band; numbers alone."""
+    bands = [""] * len(spots)
+    if curve.low is not None and curve.high is not None:
+        bands = [_between(*bounds) for bounds in zip(curve.low, curve.high, strict=True)]
+    rows = []
+    for (a, b), x, y, band in zip(spots, curve.x, curve.y, bands, strict=True):
+        at = "" if math.isnan(a + b) else f' data-at="{a},{b}"'
+        cell = f"<td>{band}</td>" if with_band else ""
+        rows.append(f"<tr{at}><td>{number(x)}</td><td>{number(y)}</td>{cell}</tr>\n")
+    return Markup("".join(rows))
+
+
+def _between(low: float, high: float) -> str:
+    return f"{number(low)} to {number(high)}" if math.isfinite(low + high) else ""

@@ -1,0 +1,164 @@
+"""Figure 4 of the paper: quality and images shown against hours of training (section 6.2).
+
+4a is row a, 4b row b: the SWD of every level of the Laplacian pyramid. 4c is how many images were
+shown, with and without growing. The published figure gives no numbers: ours stand alone.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pgbench.reports.curves import Curve, Figure, floats, plain
+from pgbench.reports.markdown import file_stem
+from pgbench.reports.snapshots import BANDS, followed_metric, seed_curves
+
+ARTEFACT = "figure4"
+FALLBACK = "table1"  # its rows a and b are the same configurations
+PANELS = {"a": "without growing (row a)", "b": "with growing (row b)"}
+RACES = {ARTEFACT: ("fixed", "growing"), FALLBACK: ("a", "b")}
+DOUBLINGS = "resolution doubles"
+X_AXES = {"hours": "hours of training", "kimg": "thousand images shown (kimg)"}
+_SETTING = ["dataset", "profile", "resolution"]
+NO_EVALUATION = "Evaluation and writing are not in the hours."
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """One data set, profile and resolution, and the runs shown for it."""
+
+    dataset: str
+    profile: str
+    resolution: int
+
+    def stem(self, panel: str) -> str:
+        return file_stem(panel, self.dataset, self.profile, self.resolution)
+
+    def __str__(self) -> str:
+        size = f"{self.resolution}x{self.resolution}"
+        return plain(f"{self.dataset} at {size}, profile {self.profile}")
+
+
+def figures(values: pd.DataFrame, runs: pd.DataFrame, stats: pd.DataFrame) -> list[Figure]:
+    """4a and 4b against hours and against kimg, and 4c, of every data set and profile.
+
+    `values` are those of `snapshot_values`.
+    """
+    made = []
+    for setting, here in _settings(runs, tuple(PANELS)):
+        ours = values[values["run_id"].isin(here["run_id"])]
+        for x, row in ((x, row) for x in X_AXES for row in PANELS):
+            ids = here.loc[here["row"] == row, "run_id"]
+            doublings = _doublings(stats[stats["run_id"].isin(ids)])
+            made += _panel(ours[ours["row"] == row], doublings, row, setting=setting, x=x)
+    return made + _races(runs, stats)
+
+
+def _settings(runs: pd.DataFrame, rows: tuple[str, ...]) -> list[tuple[_Setting, pd.DataFrame]]:
+    """Runs of `rows` by setting: figure 4's own, or table 1's where it has none."""
+    of_rows = runs[runs["artefact"].isin([ARTEFACT, FALLBACK]) & runs["row"].isin(rows)]
+    settings = []
+    for (dataset, profile, resolution), here in of_rows.groupby(_SETTING):
+        own = here[here["artefact"] == ARTEFACT]
+        shown = own if len(own) else here
+        settings.append((_Setting(str(dataset), str(profile), int(str(resolution))), shown))
+    return settings
+
+
+def _panel(
+    values: pd.DataFrame, doublings: pd.DataFrame, row: str, *, setting: _Setting, x: str
+) -> list[Figure]:
+    """Figure 4a or 4b of one setting; none as long as no level was measured."""
+    metric = followed_metric(values, "swd")
+    levels = values[(values["metric"] == metric) & values["key"].str.fullmatch(r"\d{1,6}")]
+    curves = [
+        curve
+        for level in sorted(levels["key"].unique(), key=int, reverse=True)
+        for curve in seed_curves(levels[levels["key"] == level], f"SWD {level}", x=x)
+        if curve.x
+    ]
+    if not curves:
+        return []
+    source = "" if values["artefact"].iloc[0] == ARTEFACT else " Runs are those of table 1."
+    stem = f"figure4{row}" if x == "hours" else f"figure4{row}-{x}"
+    words = f"SWD ({metric}, times 1000) of each level of the Laplacian pyramid, {setting}."
+    return [
+        Figure(
+            stem=setting.stem(stem),
+            title=f"Figure 4{row}: SWD while training, {PANELS[row]}",
+            caption=f"{words} {NO_EVALUATION} {BANDS}.{source}",
+            x_label=X_AXES[x],
+            y_label="SWD × 1000",
+            curves=tuple(curves),
+            log_x=True,
+            log_y=True,
+            marks=floats(doublings[x]),
+            marks_label=DOUBLINGS if len(doublings) else "",
+            artefact=ARTEFACT,
+        )
+    ]
+
+
+def _doublings(ticks: pd.DataFrame) -> pd.DataFrame:
+    """Where the resolution doubled, `kimg` and `hours`, means over runs, by new resolution.
+
+    Ticks are apart: the fade that began at the doubling says, by how far it is, when that was.
+    """
+    before = ticks.groupby("run_id").shift()
+    per_kimg = (before["lod"] - ticks["lod"]) / (ticks["kimg"] - before["kimg"])
+    fastest = per_kimg.groupby(ticks["run_id"]).transform("max")  # of a tick inside a fade
+    faded_kimg = (np.ceil(ticks["lod"]) - ticks["lod"]) / fastest
+    kimg = (ticks["kimg"] - faded_kimg).round(6).clip(before["kimg"], ticks["kimg"])
+    share = (kimg - before["kimg"]) / (ticks["kimg"] - before["kimg"])
+    seconds = before["train_sec"] + share * (ticks["train_sec"] - before["train_sec"])
+    doubled = ticks["resolution"] > before["resolution"]
+    found = ticks.assign(kimg=kimg, hours=seconds / 3600)[doubled]
+    return found.groupby("resolution")[["kimg", "hours"]].mean()
+
+
+def _races(runs: pd.DataFrame, stats: pd.DataFrame) -> list[Figure]:
+    """Figure 4c at the largest resolution of each data set and profile that was run both ways."""
+    largest: dict[tuple[str, str], Figure] = {}
+    for artefact in (FALLBACK, ARTEFACT):  # what comes later stays
+        here = runs[runs["artefact"] == artefact]
+        for setting, of_setting in _settings(here, RACES[artefact]):
+            race = _race(of_setting, stats, artefact=artefact, setting=setting)
+            if race is not None:
+                largest[setting.dataset, setting.profile] = race
+    return list(largest.values())
+
+
+def _race(
+    runs: pd.DataFrame, stats: pd.DataFrame, *, artefact: str, setting: _Setting
+) -> Figure | None:
+    curves = []
+    for row, name in zip(RACES[artefact], ("without growing", "with growing"), strict=True):
+        of_row = runs[runs["row"] == row]
+        run = of_row.sort_values(["kimg", "run_id"], ascending=[False, True]).head(1)["run_id"]
+        ticks = stats[stats["run_id"].isin(run)].dropna(subset=["train_sec"])
+        if len(ticks):
+            hours = (0.0, *floats(ticks["train_sec"] / 3600))
+            curves.append(Curve(name, hours, (0.0, *floats(ticks["kimg"]))))
+    if len(curves) < 2:
+        return None
+    rows = " and ".join(RACES[artefact])
+    return Figure(
+        stem=setting.stem("figure4c"),
+        title="Figure 4c: images shown, with and without growing",
+        caption=f"{setting}; rows {rows} of {artefact}, one run each.{_speed_up(*curves)} "
+        f"{NO_EVALUATION}",
+        x_label=X_AXES["hours"],
+        y_label=X_AXES["kimg"],
+        curves=tuple(curves),
+        artefact=ARTEFACT,
+    )
+
+
+def _speed_up(fixed: Curve, growing: Curve) -> str:
+    """How many times faster growing reached the last clock that both have."""
+    both = sorted(set(fixed.y) & set(growing.y))[-1]
+    hours = [curve.x[curve.y.index(both)] for curve in (fixed, growing)]
+    if not all(hours):
+        return ""
+    times = f"{hours[0] / hours[1]:.2f} times as fast"
+    return f" Growing reached {both:g} kimg in {hours[1]:.3g} hours, {times}."
