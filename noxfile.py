@@ -1,4 +1,4 @@
-"""Developer's entry: `nox -s tests`, `lint`, `types`, `bench`, `mnist`, `reproduce`."""
+"""Developer's entry: `nox -s tests`, `lint`, `types`, `browser`, `guard`, `bench`, `reproduce`."""
 
 import shutil
 import tarfile
@@ -9,6 +9,9 @@ import nox
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 PACKAGES = ("pgbench", "metrics", "reproductions", "reports")
+OLDEST = (  # what pyproject.toml allows of the libraries that compute
+    *("numpy==2.0.0", "scipy==1.13.0", "torch==2.6.0", "torchvision==0.21.0", "numba==0.60.0"),
+)
 
 
 @nox.session
@@ -32,6 +35,24 @@ def types(session: nox.Session) -> None:
     session.install("--force-reinstall", "--no-deps", ".")
     session.install(".", "mypy>=1.15", "pandas-stubs")
     session.run("mypy", *PACKAGES)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Look at the report's page with Chromium, which has to be installed."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-m", "browser", "tests/browser", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("libraries", [OLDEST, ()], ids=["oldest", "newest"])
+def guard(session: nox.Session, libraries: tuple[str, ...]) -> None:
+    """Measure fixed images and hold the values against the baseline, with two sets of libraries."""
+    session.install("-e", ".[effnet]", *libraries)
+    out = Path(session.create_tmp()).resolve() / "measured"
+    session.run("python", "tests/guard/measure.py", str(out))
+    baseline = "tests/guard/baseline.json"
+    session.run("python", "-m", "pgbench", "check", str(out), "--baseline", baseline)
 
 
 @nox.session
@@ -59,9 +80,10 @@ def mnist(session: nox.Session) -> None:
 
 @nox.session
 def reproduce(session: nox.Session) -> None:
-    """Run table 1 on the built-in data and report; resumes. `-- --profile smoke` is quick."""
-    session.install("-e", ".")
-    for data in ("portraits", "scenes"):
-        session.run(
-            *("pgbench", "run", "ablation", "--row", "all", "--data", data), *session.posargs
-        )
+    """Run every artefact whose data are here and report; resumes. `-- --profile smoke` is quick.
+
+    Portraits and scenes are built in; stores of CIFAR-10 and MNIST are found where `pgbench data
+    prepare` made them, any other is given as `-- --data DIR`.
+    """
+    session.install("-e", ".[effnet]")
+    session.run("pgbench", "run", "all", *session.posargs)

@@ -10,7 +10,7 @@ and TF32 is off.
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +35,8 @@ EFFICIENTNET = "efficientnet-lite0"
 
 Floats = NDArray[np.float32]
 Network = Callable[[Tensor], tuple[Tensor, Tensor]]  # uint8 NCHW to (N, D) and (N, K)
+Seen = tuple[Floats, Floats]
+Spread = Callable[[Callable[[Pixels], Seen], Iterable[Pixels]], Iterable[Seen]]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ class Extractor:
     device : torch.device
     network : callable
         uint8 NCHW tensor on `device` to pooled features (N, D) and logits (N, K).
+    spread : callable
+        Takes the extractor over many batches, in order: the builtin `map`, or something that has
+        several processes see a batch each.
     """
 
     name: str
@@ -65,6 +70,7 @@ class Extractor:
     library: str
     device: torch.device
     network: Network = field(repr=False, compare=False)
+    spread: Spread = field(default=map, repr=False, compare=False)
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -80,7 +86,7 @@ class Extractor:
             "batch_size": BATCH_SIZE,
         }
 
-    def __call__(self, batch: Pixels) -> tuple[Floats, Floats]:
+    def __call__(self, batch: Pixels) -> Seen:
         """Pooled features (N, D) and logits (N, K), float32, of uint8 NCHW images, [0, 255]."""
         with torch.inference_mode(), _full_float32():
             images = torch.tensor(np.ascontiguousarray(batch), device=self.device)

@@ -7,6 +7,7 @@ pixels and of everything else that changes the features.
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,12 +125,18 @@ def _extract(
     logits: list[Floats] = []
     total = images.num_images if isinstance(images, ImageSet) else num_images
     count, size = 0, (0, 0)
-    for batch in rebatch(images, BATCH_SIZE, num_images):
-        size = batch.shape[2], batch.shape[3]
-        for found, gathered in zip(extractor(_flipped(batch, flips)), (pools, logits), strict=True):
+
+    def batches() -> Iterator[Pixels]:
+        nonlocal size
+        for batch in rebatch(images, BATCH_SIZE, num_images):
+            size = batch.shape[2], batch.shape[3]
+            yield _flipped(batch, flips)
+
+    for seen in extractor.spread(extractor, batches()):
+        for found, gathered in zip(seen, (pools, logits), strict=True):
             _check_finite(found, count, extractor)
             gathered.append(found)
-        count += len(batch)
+        count += len(seen[0])
         if progress is not None and total:
             progress(count / total)
     if not count:

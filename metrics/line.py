@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FEWEST_BINS, _MOST_BINS = 2**4, 2**16
-_VALUES_PER_BIN = 16
+_VALUES_PER_BIN = 16  # with fewer bins, the sums in them might overflow
 _SMALLEST = 2.0**-60  # a sample of zeros still has a grid
 
 Floats = NDArray[np.float32]
@@ -97,7 +97,7 @@ def potentials(
     for row, counts, number in zip((a, b), samples.counts, images, strict=True):
         means = np.empty(number)
         line_loops.potentials(row, samples.scale, samples.shift, slopes, starts, means)
-        found.append((means / samples.scale, float(counts[0] @ slopes.astype(float)) / len(row)))
+        found.append((means / samples.scale, float((counts[0] * slopes).sum()) / len(row)))
     return found[0], found[1]
 
 

@@ -1,7 +1,7 @@
 """Cutting, projecting and adding up patches, 64 at a time (section 5).
 
-All products have one shape, whatever the number of threads: 12 directions by 147 values by 64
-patches, so small that BLAS neither copies its factors nor starts threads of its own.
+No product is larger than 12 directions by 147 values by 64 patches, so small that BLAS neither
+copies its factors nor starts threads of its own.
 """
 
 import numpy as np
@@ -82,10 +82,16 @@ def weighted_sums(rows: Floats, tiles: Floats, first: int, last: int) -> Doubles
     rows (K, 64 T), tiles (T, V, 64); (V, K).
     """
     found = np.zeros((tiles.shape[1], len(rows)))
-    product = np.empty((tiles.shape[1], len(rows)), np.float32)
-    weights = np.empty((TILE, len(rows)), np.float32)
+    product = np.empty((tiles.shape[1], TOGETHER), np.float32)
+    weights = np.zeros((TILE, TOGETHER), np.float32)
     for t in range(first, last):
-        weights[:] = rows[:, t * TILE : (t + 1) * TILE].T
-        np.dot(tiles[t], weights, product)
-        found += product
+        for k in range(0, len(rows), TOGETHER):
+            count = min(TOGETHER, len(rows) - k)
+            for i in range(count):
+                for p in range(TILE):
+                    weights[p, i] = rows[k + i, t * TILE + p]
+            np.dot(tiles[t], weights, product)
+            for v in range(len(product)):
+                for i in range(count):
+                    found[v, k + i] += product[v, i]
     return found

@@ -1,9 +1,10 @@
 """Metric names, which carry the count they are computed from, and the result every metric returns.
 
 `swd16k` is the SWD of 16,384 images: the count biases the number, so it belongs to the name (paper,
-section 5). For swd, k is 1024 (the paper's 16k are 16,384 images), for all others 1000; for msssim
-the number counts pairs, so `msssim10k` takes the paper's 10,000 pairs, 20,000 images. Metrics of
-another network than Inception have names of their own: `fd-effnetlite0-50k` is no `fid50k`.
+section 5). For swd and modes, k is 1024 (the paper's 16k are 16,384 images), for all others 1000; for
+msssim the number counts pairs, so `msssim10k` takes the paper's 10,000 pairs, 20,000 images; for modes
+it is that of each of ten sets, so `modes25k` takes the paper's ten times 25,600. Metrics of another
+network than Inception have names of their own: `fd-effnetlite0-50k` is no `fid50k`.
 """
 
 import re
@@ -16,6 +17,8 @@ IS_VERSION = 1
 FID_VERSION = 1
 KID_VERSION = 1
 PRDC_VERSION = 1
+MODES_VERSION = 1
+MODE_SETS = 10  # whose modes are averaged
 
 _VERSIONS = {
     "swd": SWD_VERSION,
@@ -24,9 +27,11 @@ _VERSIONS = {
     "fid": FID_VERSION,
     "kid": KID_VERSION,
     "prdc": PRDC_VERSION,
+    "modes": MODES_VERSION,
 }
 _EFFNET = {"is": "is", "fd": "fid", "kd": "kid", "prdc": "prdc"}  # name before -effnetlite0: kind
-_ONE_SET = ("msssim", "is")
+_ONE_SET = ("msssim", "is", "modes")
+_WITHOUT_FEATURES = ("swd", "msssim", "modes")
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class MetricSpec:
     name : str
         The name as given, such as `swd16k`.
     kind : str
-        `swd`, `msssim`, `is`, `fid`, `kid` or `prdc`.
+        `swd`, `msssim`, `is`, `fid`, `kid`, `prdc` or `modes`.
     num_images : int
         How many images of each set are needed.
     version : int
@@ -61,7 +66,7 @@ class MetricSpec:
     @property
     def needs_features(self) -> bool:
         """Whether it looks at the features of a network instead of pixels."""
-        return self.kind not in ("swd", "msssim")
+        return self.kind not in _WITHOUT_FEATURES
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def parse(name: str) -> MetricSpec:
     Parameters
     ----------
     name : str
-        `swd`, `msssim`, `is`, `fid`, `kid` or `prdc`, or one of `is-effnetlite0-`,
+        `swd`, `msssim`, `is`, `fid`, `kid`, `prdc` or `modes`, or one of `is-effnetlite0-`,
         `fd-effnetlite0-`, `kd-effnetlite0-` and `prdc-effnetlite0-`, followed by a count without
         leading zeros and perhaps `k`: `swd16k`, `swd256`, `msssim10k`, `fd-effnetlite0-5k`.
 
@@ -135,11 +140,11 @@ def parse(name: str) -> MetricSpec:
     )
     if found is None:
         raise ValueError(
-            f"{name!r} is no metric name: give swd, msssim, is, fid, kid or prdc and a count, such "
-            "as swd16k (16,384 images), msssim10k (10,000 pairs) or fid50k (50,000 images)."
+            f"{name!r} is no metric name: give swd, msssim, is, fid, kid, prdc or modes and a count, "
+            "such as swd16k (16,384 images), msssim10k (10,000 pairs) or fid50k (50,000 images)."
         )
     kind = found[1] or _EFFNET[found[2]]
-    thousand = 1024 if kind == "swd" else 1000
+    thousand = 1024 if kind in ("swd", "modes") else 1000
     count = int(found[3]) * (thousand if found[4] else 1)
-    num_images = 2 * count if kind == "msssim" else count
+    num_images = count * {"msssim": 2, "modes": MODE_SETS}.get(kind, 1)
     return MetricSpec(name, kind, num_images, _VERSIONS[kind], efficientnet=bool(found[2]))

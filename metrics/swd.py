@@ -8,7 +8,8 @@ Random numbers are common to all comparisons of a seed: the directions of a leve
 level), the patch positions on (seed, level, index of the image) alone. Both sets share the
 positions, so that a set has distance 0 to itself and comparisons differ by their images only.
 
-One level is in memory at a time: 75 kB of float32 an image and set, 2.5 GB for 16,384 images.
+One level is in memory at a time: 75 kB of float32 an image and set, 2.5 GB for 16,384 images. What
+takes long is compiled, which numba does once and keeps.
 """
 
 import math

@@ -19,6 +19,7 @@ from safetensors.torch import save
 
 from pgbench.atomic import sync_folder, write_atomically
 from pgbench.config import Frozen, GeneratorConfig
+from pgbench.mode_networks import make_generator
 from pgbench.networks import Generator
 from pgbench.schedule import START_RESOLUTION
 
@@ -103,7 +104,7 @@ def load_snapshot(path: Path, device: torch.device) -> tuple[Generator, Snapshot
         with safe_open(path, framework="pt", device="cpu") as file:
             info = SnapshotInfo.model_validate_json((file.metadata() or {}).get("pgbench", ""))
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        generator = Generator(info.generator)
+        generator = make_generator(info.generator)
         generator.load_state_dict(weights)
     except (SafetensorError, ValidationError, RuntimeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no snapshot of pgbench; give a G_ema-….safetensors") from error

@@ -14,6 +14,7 @@ from pgbench.cli_doctor import doctor
 from pgbench.cli_evaluate import evaluate, generate
 from pgbench.cli_fidelity import fid, inception_score, kid, prdc
 from pgbench.cli_metrics import metrics
+from pgbench.cli_modes import modes
 from pgbench.cli_neighbours import neighbours
 from pgbench.cli_official import import_official
 from pgbench.cli_report import report
@@ -44,7 +45,7 @@ for command in (
     doctor,
 ):
     cli.add_command(command)
-for metric in (inception_score, fid, kid, prdc):
+for metric in (inception_score, fid, kid, prdc, modes):
     metrics.add_command(metric)
 
 
@@ -61,7 +62,7 @@ def main() -> None:
     except click.ClickException as error:
         _fail(error.format_message())
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+        _say("Interrupted.")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone
@@ -74,8 +75,14 @@ def main() -> None:
 
 def _fail(message: str) -> NoReturn:
     """Say it on one line, whatever the message held."""
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    _say(f"Error: {' '.join(message.split())}")
     sys.exit(2)
+
+
+def _say(line: str) -> None:
+    """Write to stderr; of several processes the first one speaks for all (pgbench.distributed)."""
+    if os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK") == "0":
+        click.echo(line, err=True)
 
 
 def _sentence(error: ValueError | OSError) -> str:

@@ -1,4 +1,4 @@
-"""`pgbench report`: tables from records, beside the published numbers."""
+"""`pgbench report`: tables, figures and pages from records, beside the published numbers."""
 
 from pathlib import Path
 
@@ -9,11 +9,19 @@ import click
 @click.argument("results", default="results", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write.  [RESULTS/report]")
 def report(results: Path, out: Path | None) -> None:
-    """Make tables of all runs in RESULTS (default: results), beside the published numbers.
+    """Show all runs in RESULTS (default: results) beside the published numbers.
 
-    Prints the paths of the files it wrote. Works without a GPU and while runs are going on.
+    Writes pages to read in a browser, and every table, figure and picture as files of its own;
+    prints what to open. Works without a GPU and while runs are going on.
     """
-    from pgbench.reports.build import build
-
-    for path in build(results, out or results / "report"):
+    for path in write_report(results, out or results / "report"):
         click.echo(path)
+
+
+def write_report(results: Path, out: Path) -> list[Path]:
+    """Build or update the report of `results` in `out`; returns the two files to begin with."""
+    from pgbench.reports.build import build
+    from pgbench.reproductions.claims import judge
+
+    build(results, out, judge=judge)
+    return [out / "index.html", out / "report.md"]

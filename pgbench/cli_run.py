@@ -1,20 +1,105 @@
-"""`pgbench run`: train and evaluate configurations of the paper."""
+"""`pgbench run`: train, measure and report experiments of the paper, one or all of them."""
 
 import json
 import re
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from pgbench.compiling import Choice
+    from pgbench.compiling import Choice as Compiling
     from pgbench.config import RunConfig
-    from pgbench.results import RunStatus
+    from pgbench.reproductions.experiments import Choice
 
 MAX_SEED = 2**31 - 1
 _MANY = 10**7  # nobody asks for as many seeds in earnest
+_OTHERS = "or measure something else, such as --metrics swd2k"
+_NO_NETWORK = {
+    False: "{} needs the Inception weights, which are not here and could not be downloaded: "
+    "pgbench doctor tells where to put them; or take another network, with --metrics "
+    f"is-effnetlite0-2k, {_OTHERS}",
+    True: f"{{}} needs two more packages: pip install 'pgbench[effnet]', {_OTHERS}",
+}
+
+Job = tuple["RunConfig", str]  # a configuration, and the data set that it is for
+Command = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What every command takes."""
+
+    data: tuple[str, ...]
+    profile: str
+    seed: int | None
+    seeds: str | None
+    phase_kimg: float | None
+    metrics: str | None
+    out: Path
+    device: str
+    compiling: "Compiling"
+    precision: str
+    dry_run: bool
+    as_json: bool
+
+
+_DECORATORS = (
+    click.option(
+        "--data",
+        multiple=True,
+        help="portraits, scenes, DIR, or the name of a set prepared on this machine.",
+    ),
+    click.option(
+        "--profile", default="desktop", show_default=True, help="How large: see the docs."
+    ),
+    click.option("--seed", type=click.IntRange(0, MAX_SEED), help="One seed, by default 0."),
+    click.option("--seeds", help="Several seeds, such as 0-3 or 0,2,5."),
+    click.option("--phase-kimg", type=float, help="Kimg to train, and to fade, per resolution."),
+    click.option("--metrics", help="At every snapshot, such as swd2k.  [those of the profile]"),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        default="results",
+        show_default=True,
+    ),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto"),
+    click.option(
+        "--compile",
+        "compiling",
+        type=click.Choice(["auto", "on", "off"]),
+        is_flag=False,
+        flag_value="on",
+        default="off",
+        show_default=True,
+        help="Compile the steps; auto: where the run is long enough to win the minutes back.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "tf32", "bfloat16"]),
+        default="float32",
+        show_default=True,
+        help="Arithmetic of the convolutions, part of the configuration.",
+    ),
+    click.option("--dry-run", is_flag=True, help="Only print what would be run."),
+    click.option(
+        "--json", "as_json", is_flag=True, help="With --dry-run: the configuration as JSON."
+    ),
+)
+
+
+def _options(command: Command) -> Command:
+    """Give `command` the options that all share."""
+    for decorator in reversed(_DECORATORS):
+        command = decorator(command)
+    return command
+
+
+def _row(text: str) -> Callable[[Command], Command]:
+    return click.option("--row", default="all", show_default=True, help=text)
 
 
 @click.group()
@@ -24,80 +109,187 @@ def run() -> None:
 
 @run.command()
 @click.option("--row", required=True, help="a|b|c|d|e*|e|f|g|h|all; e-star is the same as e*.")
-@click.option("--data", default="portraits", show_default=True, help="portraits, scenes or DIR.")
-@click.option("--profile", default="desktop", show_default=True, help="How large: see the docs.")
-@click.option("--seed", type=click.IntRange(0, MAX_SEED), help="One seed, by default 0.")
-@click.option("--seeds", help="Several seeds, such as 0-3 or 0,2,5.")
-@click.option("--phase-kimg", type=float, help="Kimg to train, and to fade, per resolution.")
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), default="results", show_default=True
-)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-@click.option(
-    "--compile",
-    "compiling",
-    type=click.Choice(["auto", "on", "off"]),
-    is_flag=False,
-    flag_value="on",
-    default="off",
-    show_default=True,
-    help="Compile the steps; auto: where the run is long enough to win the minutes back.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "tf32", "bfloat16"]),
-    default="float32",
-    show_default=True,
-    help="Arithmetic of the convolutions, part of the configuration.",
-)
-@click.option("--dry-run", is_flag=True, help="Only print what would be run.")
-@click.option("--json", "as_json", is_flag=True, help="With --dry-run: the configuration as JSON.")
-def ablation(
-    row: str,
-    data: str,
-    profile: str,
-    seed: int | None,
-    seeds: str | None,
-    phase_kimg: float | None,
-    out: Path,
-    device: str,
-    compiling: "Choice",
-    precision: str,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+@_options
+def ablation(row: str, **options: Any) -> None:
     """Rows of table 1: trained, measured, and put beside the published numbers."""
-    chosen = _seeds(seed, seeds)
-    configs = _configs(row, data=data, profile=profile, seeds=chosen, phase_kimg=phase_kimg)
-    if precision != "float32":
-        from pgbench.config import replace
+    _run("ablation", row.replace("e-star", "e*"), _Options(**options))
 
-        configs = [replace(config, numerics={"precision": precision}) for config in configs]
-    if dry_run:
-        _show(configs, as_json)
+
+@run.command()
+@_row("a|b: quality against time; fixed|growing: images against time.")
+@_options
+def figure4(row: str, **options: Any) -> None:
+    """What growing saves: rows a and b of table 1 measured often, and the pair of figure 4c."""
+    _run("figure4", row, _Options(**options))
+
+
+@run.command()
+@_row("cifar10 (gamma 750) | cifar10-gamma1.")
+@_options
+def cifar10(row: str, **options: Any) -> None:
+    """Table 3: inception scores on CIFAR-10, which needs its store; smoke goes without."""
+    _run("cifar10", row, _Options(**options))
+
+
+@run.command()
+@_row("baseline.")
+@_options
+def celebahq(row: str, **options: Any) -> None:
+    """The baseline of CelebA-HQ at 1024x1024, or smaller, and on portraits by default."""
+    _run("celebahq", row, _Options(**options))
+
+
+@run.command()
+@_row("A category; all: that of the data set.")
+@_options
+def lsun(row: str, **options: Any) -> None:
+    """LSUN's categories at 256x256; by default scenes, with bedroom's settings."""
+    _run("lsun", row, _Options(**options))
+
+
+@run.command()
+@_row("wgan-gp|lsgan.")
+@_options
+def lsgan(row: str, **options: Any) -> None:
+    """LSGAN against WGAN-GP, on the baseline."""
+    _run("lsgan", row, _Options(**options))
+
+
+@run.command("mnist-modes")
+@_row("K/4 or K/2 and wgan-gp|norm|stddev|progression, such as 'K/4 norm'.")
+@_options
+def mnist_modes(row: str, **options: Any) -> None:
+    """Table 4: how many of MNIST's 1000 modes tiny discriminators keep, which needs its store."""
+    _run("mnist-modes", row, _Options(**options))
+
+
+@run.command("all")
+@_options
+def every(**options: Any) -> None:
+    """All of these whose data are here; names the others, and how to get their data.
+
+    A set given by --data goes to the experiments that are meant for it, in place of their own.
+    """
+    from pgbench.reproductions.experiments import EXPERIMENTS, configs_of, default_data, find_data
+    from pgbench.sources import dataset_name
+
+    asked = _Options(**options)
+    named = {dataset_name(path)[0]: path for path in map(find_data, asked.data)}
+    wanted = {name for experiment in EXPERIMENTS.values() for name in experiment.sets}
+    for name in sorted(named.keys() - wanted):
+        raise ValueError(
+            f"no experiment is meant for the data set {name!r}; run the one you want on it"
+        )
+    choice, jobs = _choice("all", asked), list[Job]()
+    for command, experiment in EXPERIMENTS.items():
+        experiment.check(choice)
+        given = tuple(path for name, path in named.items() if name in experiment.sets)
+        try:
+            data = given or default_data(experiment, profile=asked.profile)
+        except ValueError as error:
+            click.echo(f"{command} is left out: {error}", err=True)
+            continue
+        jobs += [(config, d) for d in data for config in configs_of(experiment, choice, data=d)]
+    _perform(jobs, asked)
+
+
+def _run(command: str, row: str, asked: _Options) -> None:
+    """One experiment on the data sets that were given, or on its own first one."""
+    from pgbench.reproductions.experiments import EXPERIMENTS, configs_of, default_data, find_data
+
+    experiment = EXPERIMENTS[command]
+    choice = _choice(row, asked)
+    experiment.check(choice)
+    given = tuple(map(find_data, asked.data))
+    data = given or default_data(experiment, profile=asked.profile)[:1]
+    jobs = [(config, d) for d in data for config in configs_of(experiment, choice, data=d)]
+    _perform(jobs, asked)
+
+
+def _choice(row: str, asked: _Options) -> "Choice":
+    from pgbench.reproductions.experiments import Choice
+
+    kimg = asked.phase_kimg
+    if kimg is not None and not 0.001 <= kimg < 1e9:
+        raise ValueError(f"a phase of {kimg} kimg is no training; give --phase-kimg such as 600")
+    return Choice(row, asked.profile, tuple(_seeds(asked.seed, asked.seeds)), kimg)
+
+
+def _perform(jobs: list[Job], asked: _Options) -> None:
+    """Show the jobs, or do them and end with the exit code."""
+    jobs = [(_overridden(config, asked), data) for config, data in jobs]
+    if asked.dry_run:
+        _show([config for config, _ in jobs], asked.as_json)
         return
-    sys.exit(_train(configs, data=data, out=out, device=device, compiling=compiling))
+    sys.exit(_train(jobs, asked))
 
 
-def _train(
-    configs: "list[RunConfig]", *, data: str, out: Path, device: str, compiling: "Choice"
-) -> int:
+def _overridden(config: "RunConfig", asked: _Options) -> "RunConfig":
+    """The configuration with the metrics and the arithmetic that were asked for."""
+    from pgbench.config import replace
+    from pgbench.metrics.registry import parse
+
+    if asked.metrics is not None:
+        names = tuple(parse(name.strip()).name for name in asked.metrics.split(","))
+        config = replace(config, evaluation={"snapshot": names, "final": ()})
+    if asked.precision != "float32":
+        config = replace(config, numerics={"precision": asked.precision})
+    return config
+
+
+def _train(jobs: list[Job], asked: _Options) -> int:
     """Train one after the other, alone or with the other processes of torchrun; the exit code."""
+    from pgbench.cli_conclude import show_report, show_row
     from pgbench.distributed import joined
     from pgbench.reproductions.launch import run as launch
 
     failed = False
-    with joined(device) as world:
-        for config in configs:
+    with joined(asked.device) as world:
+        if world.rank == 0:
+            _check_networks([config for config, _ in jobs], asked.out)
+        for config, data in jobs:
+            was_done = _is_done(config, asked.out)
             status = launch(
-                config, data=data, out=out, device=device, compiling=compiling, world=world
+                config,
+                data=data,
+                out=asked.out,
+                device=asked.device,
+                compiling=asked.compiling,
+                world=world,
             )
             if status.status == "interrupted":
                 return 1 if status.error else 130
             failed = failed or status.status == "failed"
             if world.rank == 0:
-                _conclude(config, status, out)
+                show_row(config, status, asked.out)
+            if world.rank == 0 and (not was_done or config is jobs[-1][0]):
+                show_report(asked.out)
     return 1 if failed else 0
+
+
+def _check_networks(configs: "list[RunConfig]", out: Path) -> None:
+    """ValueError, before hours of training, when a network that a metric needs is not here."""
+    from pgbench.metrics.extractors import open_efficientnet
+    from pgbench.metrics.registry import parse
+    from pgbench.metrics.weights import inception_weights
+
+    needed: dict[bool, str] = {}
+    for config in configs:
+        names = config.evaluation.snapshot + config.evaluation.final
+        if not _is_done(config, out):
+            needed |= {s.efficientnet: s.name for s in map(parse, names) if s.needs_features}
+    for efficientnet, name in needed.items():
+        try:
+            open_efficientnet() if efficientnet else inception_weights(None)
+        except ValueError as error:
+            raise ValueError(_NO_NETWORK[efficientnet].format(name)) from error
+
+
+def _is_done(config: "RunConfig", out: Path) -> bool:
+    from pgbench.results import RunFolder
+
+    status = RunFolder(out / config.run_id).read_status()
+    return status is not None and status.status == "done"
 
 
 def _seeds(seed: int | None, seeds: str | None) -> list[int]:
@@ -123,37 +315,6 @@ def parse_seeds(text: str) -> list[int]:
     return found
 
 
-def _configs(
-    row: str, *, data: str, profile: str, seeds: list[int], phase_kimg: float | None
-) -> "list[RunConfig]":
-    from pgbench.reproductions.table1 import ROWS, SCALES, row_config
-    from pgbench.sources import BUILT_IN, dataset_name
-
-    wanted = row.replace("e-star", "e*")
-    if wanted not in [*ROWS, "all"]:
-        raise ValueError(f"there is no row {row!r}; the rows are {', '.join(ROWS)} and all")
-    if profile not in SCALES:
-        raise ValueError(f"there is no profile {profile!r}; the profiles are {', '.join(SCALES)}")
-    if phase_kimg is not None and not 0.001 <= phase_kimg < 1e9:
-        raise ValueError(
-            f"a phase of {phase_kimg} kimg is no training; give --phase-kimg such as 600"
-        )
-    name, mirror = dataset_name(data)
-    return [
-        row_config(
-            each,
-            profile=profile,
-            dataset=name,
-            mirror=mirror,
-            num_images=SCALES[profile].num_images if data in BUILT_IN else None,
-            seed=seed,
-            phase_kimg=phase_kimg,
-        )
-        for seed in seeds
-        for each in (ROWS if wanted == "all" else [wanted])
-    ]
-
-
 def _show(configs: "list[RunConfig]", as_json: bool) -> None:
     if as_json:
         plain: list[Any] = [config.to_json() for config in configs]
@@ -162,35 +323,3 @@ def _show(configs: "list[RunConfig]", as_json: bool) -> None:
     for config in configs:
         kimg = config.schedule.total_kimg
         click.echo(f"{config.run_id}  {config.data.resolution}²  {kimg:g} kimg")
-
-
-def _conclude(config: "RunConfig", status: "RunStatus", out: Path) -> None:
-    """Print the row beside the published one and rebuild the report."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from pgbench.reports.build import build
-    from pgbench.reports.table1 import PAPER_DATASET, PAPER_NAME, row_lines
-    from pgbench.results import load_results, load_runs
-
-    data, profile = config.data, config.profile
-    lines = row_lines(
-        load_results(out),
-        load_runs(out),
-        row=config.row,
-        dataset=data.name,
-        profile=profile,
-        resolution=data.resolution,
-    )
-    title = f"row {config.row}, {profile}: {status.status}"
-    name = PAPER_NAME.get(PAPER_DATASET.get(data.name, ""))
-    paper = "published" if name is None else f"published: {name} 128²"
-    ours = f"ours: {data.name} {data.resolution}²"
-    table = Table("", paper, ours, "difference", title=title)
-    for line in lines:
-        table.add_row(*line)
-    Console().print(table)
-    report = build(out, out / "report")
-    samples = sorted((out / config.run_id / "samples").glob("*.png"))
-    for path in [*report, *samples[-1:]]:
-        click.echo(path)

@@ -41,9 +41,13 @@ class DataConfig(Frozen):
 
 
 class GeneratorConfig(Frozen):
-    """The toggles of G; `nf(i) = min(fmap_base / 2**i, fmap_max)`."""
+    """The toggles of G; `nf(i) = min(fmap_base / 2**i, fmap_max)`.
+
+    Of kind `modes` is table 4's with one convolution per resolution; leaky ReLU is steeper there.
+    """
 
     resolution: Resolution
+    kind: Literal["progressive", "modes"] = "progressive"
     latent_size: Count = 512
     normalize_latents: bool = True
     fmap_base: Count = 8192
@@ -59,13 +63,16 @@ class DiscriminatorConfig(Frozen):
     """The toggles of D; `stddev_group` None takes the statistic over the whole minibatch.
 
     Blocks from the resolution `fused_from` up pool before the activation, as the fused layers of
-    the released networks do; None: none does.
+    the released networks do; None: none does. Table 4's are of kind `modes`, or `growing-modes`
+    with a fromRGB at every resolution, and may have batch norm, but no layer norm nor fused layers.
     """
 
     resolution: Resolution
+    kind: Literal["progressive", "modes", "growing-modes"] = "progressive"
     fmap_base: Count = 8192
     fmap_max: Count = 512
     layer_norm: bool = False
+    batch_norm: bool = False
     minibatch_layer: Literal["none", "stddev", "discrimination"] = "stddev"
     stddev_group: Count | None = None
     fused_from: Resolution | None = None
@@ -157,7 +164,7 @@ class RunConfig(Frozen):
     @property
     def run_id(self) -> str:
         """artefact-row-dataset-profile-s<seed>-<hash8>, safe as a folder name."""
-        row = self.row.replace("*", "-star")
+        row = self.row.replace("*", "-star").replace("/", "").replace(" ", "-")
         return f"{self.artefact}-{row}-{self.data.name}-{self.profile}-s{self.seed}-{self.hash8}"
 
 

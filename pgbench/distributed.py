@@ -4,30 +4,39 @@ Every process draws the whole minibatch's random numbers and works on its share,
 and data do not depend on how many there are. Process 0 alone writes.
 """
 
+import io
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 _PATIENCE = timedelta(hours=24)  # the others wait while one of them measures
+_LAST_WORDS = "last words"
 
 
-class LostRank(Exception):
-    """Another process of the run went away."""
+class LostRank(ConnectionError):
+    """Another process of the run went away; says why, where that one could tell."""
 
 
 @dataclass(frozen=True)
 class World:
-    """Which of how many processes this one is; all methods are called by all of them at once."""
+    """Which of how many processes this one is; all methods are called by all of them at once.
+
+    What travels besides gradients are nests of tensors and plain values; nothing is unpickled.
+    """
 
     rank: int = 0
     size: int = 1
+    store: Store | None = field(default=None, repr=False, compare=False)
 
     def average(self, tensors: list[Tensor]) -> None:
         """Replace each tensor by its mean over the processes."""
@@ -47,23 +56,63 @@ class World:
         self._together(lambda: dist.all_reduce(raised))
         return raised.item() > 0
 
-    def tell(self, content: bytes) -> bytes:
-        """What process 0 has to say, in all of them."""
+    def share(self, value: Any = None) -> Any:
+        """What process 0 has, in all of them."""
         if self.size == 1:
-            return content
-        length = torch.tensor(len(content))
+            return value
+        message = _packed(value) if self.rank == 0 else torch.empty(0, dtype=torch.uint8)
+        length = torch.tensor(len(message))
         self._together(lambda: dist.broadcast(length, src=0))
-        message = torch.empty(int(length), dtype=torch.uint8)
-        if self.rank == 0:
-            message.copy_(torch.from_numpy(np.frombuffer(content, np.uint8).copy()))
+        if self.rank:
+            message = torch.empty(int(length), dtype=torch.uint8)
         self._together(lambda: dist.broadcast(message, src=0))
-        return message.numpy().tobytes()
+        return _unpacked(message) if self.rank else value
+
+    def deal(self, parts: Sequence[Any] = ()) -> Any:
+        """Its part of what process 0 has, in each."""
+        if self.rank:
+            return self._receive(0)
+        for rank in range(1, self.size):
+            self._send(parts[rank], rank)
+        return parts[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """What each process has, in process 0; in the others nothing."""
+        if self.rank:
+            self._send(value, 0)
+            return []
+        return [value, *(self._receive(rank) for rank in range(1, self.size))]
+
+    def give_up(self, why: Exception) -> None:
+        """Leave a sentence for the others, who will notice that this process has gone."""
+        if self.store is not None:
+            with suppress(RuntimeError):  # the store may have gone, too
+                self.store.set(_LAST_WORDS, f"process {self.rank}: {why}")
+
+    def _send(self, value: Any, rank: int) -> None:
+        message = _packed(value)
+        self._together(lambda: dist.send(torch.tensor(len(message)), rank))
+        self._together(lambda: dist.send(message, rank))
+
+    def _receive(self, rank: int) -> Any:
+        length = torch.tensor(0)
+        self._together(lambda: dist.recv(length, rank))
+        message = torch.empty(int(length), dtype=torch.uint8)
+        self._together(lambda: dist.recv(message, rank))
+        return _unpacked(message)
 
     def _together(self, exchange: Callable[[], object]) -> None:
         try:
             exchange()
         except RuntimeError as error:
-            raise LostRank("another process of the run was lost") from error
+            raise LostRank(self._last_words()) from error
+
+    def _last_words(self) -> str:
+        """Why the others went, for the first process, which tells it."""
+        with suppress(RuntimeError):
+            if self.rank == 0 and self.store is not None and self.store.check([_LAST_WORDS]):
+                return str(self.store.get(_LAST_WORDS), "utf-8")
+        return "another process of the run was lost"
 
 
 ALONE = World()
@@ -71,17 +120,48 @@ ALONE = World()
 
 @contextmanager
 def joined(device: str) -> Iterator[World]:
-    """The processes that torchrun started; alone without it."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    """The processes that torchrun started; alone without it.
+
+    The first one tells what is wrong, also with the others: their errors are their last words.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
-    cuda = device != "cpu" and torch.cuda.is_available()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=_PATIENCE)
+    world = _join(cuda=device != "cpu" and torch.cuda.is_available())
     try:
-        yield World(dist.get_rank(), size)
+        yield world
+    except (ValueError, OSError) as error:
+        if not isinstance(error, LostRank):
+            world.give_up(error)
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def _join(*, cuda: bool) -> World:
+    try:
+        store, rank, size = next(rendezvous("env://"))
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if cuda else "gloo",
+            store=PrefixStore("gradients", store),
+            rank=rank,
+            world_size=size,
+            timeout=_PATIENCE,
+        )
+    except RuntimeError as error:
+        raise ValueError(f"the processes did not find each other ({error})") from error
+    return World(rank, size, store)
+
+
+def _packed(value: Any) -> Tensor:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return torch.from_numpy(np.frombuffer(buffer.getbuffer(), np.uint8))
+
+
+def _unpacked(message: Tensor) -> Any:
+    content = io.BytesIO(message.numpy().data)
+    return torch.load(content, map_location="cpu", weights_only=True)
 
 
 @dataclass(frozen=True)
@@ -100,7 +180,15 @@ class Share:
         """The part of `batch` (N, …)."""
         if self.count == 1:
             return batch
-        groups = len(batch) // self.group
+        size = min(self.group, len(batch))
+        groups = len(batch) // size
         chosen = slice(self.index * groups // self.count, (self.index + 1) * groups // self.count)
-        grouped = batch.reshape(self.group, groups, *batch.shape[1:])
+        grouped = batch.reshape(size, groups, *batch.shape[1:])
         return grouped[:, chosen].flatten(0, 1)
+
+
+def joined_parts(parts: Sequence[Tensor], *, group: int) -> Tensor:
+    """What was shared: all parts in their order, each (N / count, …), as one batch (N, …)."""
+    size = min(group, len(parts[0]))
+    grouped = [part.reshape(size, len(part) // size, *part.shape[1:]) for part in parts]
+    return torch.cat(grouped, dim=1).flatten(0, 1)

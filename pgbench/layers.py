@@ -156,24 +156,25 @@ def pixelnorm(x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
 
 
-def append_stddev(x: Tensor, group: int | None = None) -> Tensor:
+def append_stddev(x: Tensor, group: int | None = None, *, minibatches: int = 1) -> Tensor:
     """(N, C, H, W) -> (N, C + 1, H, W): the mean standard deviation of each group as one map.
 
     `group` None is the whole minibatch; else image i is in group i mod (N / group) (section 3).
+    N images are so many `minibatches`, one after the other.
     """
-    count, maps, height, width = x.shape
+    maps, height, width = x.shape[1:]
+    count = len(x) // minibatches
     size = count if group is None else min(group, count)
     if count % size:
         raise ValueError(
             f"a minibatch of {count} cannot be split into groups of {size}; "
             "take a multiple of the group size"
         )
-    grouped = _not_rounded(x).reshape(size, count // size, maps, height, width)
-    variance = (grouped - grouped.mean(dim=0)).square().mean(dim=0)  # var() is ten times slower
-    deviation = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3)).to(x.dtype)
-    return torch.cat(
-        [x, deviation.repeat(size)[:, None, None, None].expand(-1, 1, height, width)], 1
-    )
+    grouped = _not_rounded(x).reshape(minibatches, size, count // size, -1)
+    variance = (grouped - grouped.mean(1, keepdim=True)).square().mean(1)  # var() is slow
+    deviation = (variance + 1e-8).sqrt().mean(-1).to(x.dtype)
+    each = deviation[:, None, :, None].expand(-1, size, -1, height * width)
+    return torch.cat([x, each.reshape(len(x), 1, height, width)], 1)
 
 
 class MinibatchDiscrimination(nn.Module):

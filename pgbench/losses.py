@@ -28,14 +28,18 @@ def g_loss(fake_scores: Tensor, config: LossConfig) -> Tensor:
     return fake_scores.square().mean() if config.kind == "lsgan" else -fake_scores.mean()
 
 
-def wgan_gp_d_loss(
-    real_scores: Tensor, fake_scores: Tensor, penalty: Tensor, config: LossConfig
-) -> DLoss:
-    """E[D(fake)] - E[D(real)] + λ penalty + ε_drift E[D(real)²]."""
-    weighted = config.gp_lambda * penalty
-    drift = config.eps_drift * real_scores.square().mean()
-    total = fake_scores.mean() - real_scores.mean() + weighted + drift
-    return DLoss(total, real_scores.mean(), fake_scores.mean(), weighted)
+def d_loss(real_scores: Tensor, fake_scores: Tensor, config: LossConfig) -> DLoss:
+    """What D minimises of its scores; WGAN-GP adds a penalty to it.
+
+    E[D(fake)] - E[D(real)] + ε_drift E[D(real)²] for WGAN-GP, E[D(real)²] + 0.1 E[(D(fake) - 1)²]
+    for LSGAN.
+    """
+    real, fake = real_scores.mean(), fake_scores.mean()
+    if config.kind == "lsgan":
+        total = real_scores.square().mean() + 0.1 * (fake_scores - 1).square().mean()
+    else:
+        total = fake - real + config.eps_drift * real_scores.square().mean()
+    return DLoss(total, real, fake, torch.zeros_like(total))
 
 
 def gradient_penalty(
@@ -47,12 +51,6 @@ def gradient_penalty(
     norm = gradient.flatten(1).norm(dim=1)
     penalty: Tensor = (norm - gamma).square().mean() / gamma**2
     return penalty
-
-
-def lsgan_d_loss(real_scores: Tensor, fake_scores: Tensor) -> DLoss:
-    """E[D(real)²] + 0.1 E[(D(fake) - 1)²]."""
-    total = real_scores.square().mean() + 0.1 * (fake_scores - 1).square().mean()
-    return DLoss(total, real_scores.mean(), fake_scores.mean(), torch.zeros_like(total))
 
 
 class LsganNoise:

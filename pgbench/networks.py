@@ -40,12 +40,12 @@ def _levels(resolution: int) -> range:
     return range(2, int(math.log2(resolution)) + 1)
 
 
-def _fraction(lod: float, like: Tensor) -> Tensor | None:
+def fraction_of(lod: float, like: Tensor) -> Tensor | None:
     """The weight of the lower resolution, None at a whole `lod`."""
     return like.new_tensor(lod % 1.0) if lod % 1.0 else None
 
 
-def _check_lod(lod: float, resolution: int) -> None:
+def check_lod(lod: float, resolution: int) -> None:
     lowest = _levels(resolution)[-1] - 2
     if not 0 <= lod <= lowest:
         raise ValueError(f"lod {lod} of a {resolution}x{resolution} network must be 0 to {lowest}")
@@ -84,8 +84,8 @@ class Generator(nn.Module):
         self.to_rgb = nn.ModuleList(self._to_rgb(i, rng) for i in _levels(config.resolution))
 
     def forward(self, z: Tensor, lod: float = 0.0) -> Tensor:
-        _check_lod(lod, self.config.resolution)
-        return self.at(z, math.floor(lod), _fraction(lod, z))
+        check_lod(lod, self.config.resolution)
+        return self.at(z, math.floor(lod), fraction_of(lod, z))
 
     def at(self, z: Tensor, level: int, fraction: Tensor | None) -> Tensor:
         """Images at lod `level` + `fraction`, a scalar tensor; None: nothing is faded."""
@@ -192,16 +192,26 @@ class Discriminator(nn.Module):
         self.score = Linear(features, 1, equalized=config.equalized_lr, rng=rng)
 
     def forward(self, x: Tensor, lod: float = 0.0) -> Tensor:
-        _check_lod(lod, self.config.resolution)
-        return self.at(x, math.floor(lod), _fraction(lod, x))
+        check_lod(lod, self.config.resolution)
+        return self.at(x, math.floor(lod), fraction_of(lod, x))
 
     def at(
-        self, x: Tensor, level: int, fraction: Tensor | None, noise: Sequence[Tensor] = ()
+        self,
+        x: Tensor,
+        level: int,
+        fraction: Tensor | None,
+        noise: Sequence[Tensor] = (),
+        *,
+        minibatches: int = 1,
     ) -> Tensor:
-        """Scores at lod `level` + `fraction`, a scalar tensor; None: nothing is faded."""
-        features = self._features(x, level, fraction, iter(noise) if noise else None)
+        """Scores at lod `level` + `fraction`, a scalar tensor; None: nothing is faded.
+
+        `x` is so many minibatches, each with a statistic of its own.
+        """
+        features = self._features(x, level, fraction, iter(noise) if noise else None, minibatches)
         if self.discrimination is not None:
-            features = self.discrimination(features)
+            each = features.chunk(minibatches)
+            features = torch.cat([self.discrimination(features) for features in each])
         scores: Tensor = self.score(features)
         return scores.squeeze(1)
 
@@ -221,10 +231,12 @@ class Discriminator(nn.Module):
     def initialise_from_reals(self, x: Tensor, lod: float) -> None:
         """The data-dependent initialisation of minibatch discrimination; else nothing."""
         if self.discrimination is not None:
-            features = self._features(x, math.floor(lod), _fraction(lod, x), None)
+            features = self._features(x, math.floor(lod), fraction_of(lod, x), None)
             self.discrimination.initialise(features)
 
-    def _features(self, x: Tensor, level: int, fraction: Tensor | None, noise: Noise) -> Tensor:
+    def _features(
+        self, x: Tensor, level: int, fraction: Tensor | None, noise: Noise, minibatches: int = 1
+    ) -> Tensor:
         """What the minibatch discrimination or the score sees, (N, nf(0))."""
         first = len(self.from_rgb) - 1 - level
         image, x = x, F.leaky_relu(self.from_rgb[first](x), 0.2)
@@ -234,7 +246,7 @@ class Discriminator(nn.Module):
                 lower = F.leaky_relu(self.from_rgb[first - 1](downscale(image)), 0.2)
                 x = torch.lerp(x, lower, fraction)
         if self.config.minibatch_layer == "stddev":
-            x = append_stddev(x, self.config.stddev_group)
+            x = append_stddev(x, self.config.stddev_group, minibatches=minibatches)
         features: Tensor = self.dense(self.conv(x, noise), noise)
         return features.flatten(1)
 

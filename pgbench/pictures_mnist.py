@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgbench.data import Images, ImageStore
+from pgbench.metrics.digits import Digits
 from pgbench.metrics.messages import reason, shown
 from pgbench.prepare import StoreDraft, build_composed
 
 Part = Literal["train", "t10k"]
 
 COMPOSITES = 9  # purpose of the random stream
+DIGIT_LABELS, TEST_DIGITS, TEST_LABELS = "digit-labels.npy", "test-digits.npy", "test-labels.npy"
 _SIDE = 28
 _PADDING = 2
 _MAX_DIGITS = 1_000_000
@@ -53,7 +55,8 @@ def mnist_rgb_store(
     """Composites 32x32 of the training digits in folder `path`, with the modes as labels.
 
     The digits of image i are row i of `default_rng([seed, COMPOSITES]).integers(N, size=(.., 3))`;
-    its label is the mode 100*R + 10*G + B, uint16. The store keeps digits and their numbers.
+    its label is the mode 100*R + 10*G + B, uint16. The store keeps digits and their numbers, and
+    what the classifier of modes needs: their labels and, where the folder has them, the test digits.
     """
     digits, labels = open_mnist(path)
     rng = np.random.default_rng([seed, COMPOSITES])
@@ -67,10 +70,40 @@ def mnist_rgb_store(
         num_images=num_images,
         mirror=False,
     )
-    margin = (_PADDING, _PADDING)
-    glyphs = np.pad(digits, ((0, 0), margin, margin))
+    beside = {DIGIT_LABELS: labels}
+    if any(path.glob("t10k-images*")):
+        test_digits, test_labels = open_mnist(path, part="t10k")
+        beside |= {TEST_DIGITS: _padded(test_digits), TEST_LABELS: test_labels}
     note = _note(digits, labels)
-    return build_composed(out, draft, glyphs, index, labels=modes, note=note)
+    return build_composed(
+        out, draft, _padded(digits), index, labels=modes, note=note, beside=beside
+    )
+
+
+def open_digits(path: Path) -> Digits:
+    """Training and test digits of a store of composites, or of a folder of MNIST's files."""
+    if not (path / "dataset.json").exists():
+        (digits, labels), (test_digits, test_labels) = (
+            open_mnist(path),
+            open_mnist(path, part="t10k"),
+        )
+        return Digits(_padded(digits), labels, _padded(test_digits), test_labels)
+    store = ImageStore.open(path)
+    if not store.info.composed:
+        raise ValueError(f"{shown(path)} is no store of mnist-rgb; give one, or MNIST's files")
+    names = (f"{store.info.resolution}.npy", DIGIT_LABELS, TEST_DIGITS, TEST_LABELS)
+    try:
+        return Digits(*(np.load(path / name, allow_pickle=False) for name in names))
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"{shown(path)} lacks MNIST's test digits ({reason(error)}); prepare it again from a "
+            "folder that also has the files t10k-images and t10k-labels"
+        ) from error
+
+
+def _padded(digits: Images) -> Images:
+    margin = (_PADDING, _PADDING)
+    return np.pad(digits, ((0, 0), margin, margin))
 
 
 def _note(images: Images, labels: NDArray[np.uint8]) -> str:

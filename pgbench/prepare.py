@@ -103,14 +103,20 @@ def build_composed(
     *,
     labels: NDArray[Any] | None = None,
     note: str = "",
+    beside: Mapping[str, NDArray[Any]] | None = None,
 ) -> ImageStore:
-    """A store whose image i has the grey glyphs (M, R, R) of numbers index[i] as R, G and B."""
+    """A store whose image i has the grey glyphs (M, R, R) of numbers index[i] as R, G and B.
+
+    `beside` are other arrays for its folder, by the name of their file.
+    """
     _check_composed(draft, glyphs, index)
     info = _info(draft, Pictures(draft, _no_picture, labels=labels, note=note), composed=True)
     with _place(out) as vacant:
         if vacant:
             with _folder_beside(out, "composed") as building:
                 _write_glyphs(building, glyphs, index)
+                for name, array in (beside or {}).items():
+                    _save(building / name, array)
                 _finish(building, out, info, labels)
     return _opened(out, draft)
 

@@ -12,7 +12,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -261,7 +261,7 @@ FLOATS = ("kimg", "run_kimg", "total_kimg", "value", "stderr", "wall_sec")
 RESULT_COLUMNS = list(FIELDS.values())
 RESULT_COLUMNS += ["run_status", "run_kimg", "total_kimg", "config_hash"]
 RUN_COLUMNS = ["run_id", "artefact", "row", "dataset", "profile", "seed", "resolution", "status"]
-RUN_COLUMNS += ["kimg", "total_kimg", "wall_sec", "error", "config_hash"]
+RUN_COLUMNS += ["kimg", "total_kimg", "wall_sec", "error", "config_hash", "path"]
 
 
 def load_results(path: Path, *, cache: Path | None = None) -> "DataFrame":
@@ -299,26 +299,19 @@ def _columns(folder: RunFolder, cache: Path | None) -> Columns:
 
 
 def load_runs(path: Path) -> "DataFrame":
-    """One row per run folder under `path`; `attrs["problems"]` tells what was set aside."""
+    """One row per run folder under `path`, its Path in the column `path`.
+
+    `attrs["problems"]` tells what was set aside.
+    """
     runs, problems = _survey(path)
     rows: list[dict[str, object]] = [
         run.config.model_dump(include={"artefact", "row", "profile", "seed"})
         | run.status.model_dump(include={"status", "kimg", "total_kimg", "wall_sec", "error"})
-        | {"run_id": run.folder.run_id, "config_hash": run.config_hash}
+        | {"run_id": run.folder.run_id, "config_hash": run.config_hash, "path": run.folder.path}
         | {"dataset": run.config.data.name, "resolution": run.config.data.resolution}
         for run in runs
     ]
     return _frame({name: [row[name] for row in rows] for name in RUN_COLUMNS}, problems)
-
-
-def load_devices(path: Path) -> dict[str, str]:
-    """run_id -> what each run under `path` was last trained on; damaged files say nothing."""
-    devices: dict[str, str] = {}
-    for folder in _run_folders(path):
-        with suppress(OSError, ValueError, LookupError, TypeError):
-            sessions = from_json(folder.environment_path.read_bytes())["sessions"]
-            devices.setdefault(folder.run_id, str(sessions[-1]["device"]))
-    return devices
 
 
 def _frame(columns: Mapping[str, list[object]], problems: list[str]) -> "DataFrame":
@@ -336,7 +329,7 @@ def _survey(path: Path) -> tuple[list[_Run], list[str]]:
     """Every readable run under `path` in the order of names, and what was set aside."""
     runs: dict[str, _Run] = {}
     problems: list[str] = []
-    for folder in _run_folders(path):
+    for folder in run_folders(path):
         try:
             run = _read_run(folder)
         except ValueError as error:
@@ -347,7 +340,8 @@ def _survey(path: Path) -> tuple[list[_Run], list[str]]:
     return list(runs.values()), problems
 
 
-def _run_folders(path: Path) -> list[RunFolder]:
+def run_folders(path: Path) -> list[RunFolder]:
+    """Every folder under `path` that has a config.json, by names; ValueError for no folder."""
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise ValueError(f"{path} {what}; name a folder of results, or make one with `pgbench run`")
@@ -356,7 +350,7 @@ def _run_folders(path: Path) -> list[RunFolder]:
     children = sorted(child for child in path.iterdir() if child.is_dir() and child.name[0] != ".")
     # Links are followed to a run folder only: others may form a circle.
     inside = [c for c in children if not c.is_symlink() or (c / "config.json").is_file()]
-    return [folder for child in inside for folder in _run_folders(child)]
+    return [folder for child in inside for folder in run_folders(child)]
 
 
 def _read_run(folder: RunFolder) -> _Run:

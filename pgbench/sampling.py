@@ -4,7 +4,7 @@ Images are always made in the fixed groups of 16 consecutive seeds that hold the
 batch normalisation (rows a-c) mixes the images of a minibatch.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgbench.data import Images
+from pgbench.distributed import World
 from pgbench.networks import Generator
 
 GROUP = 16
@@ -43,6 +44,13 @@ def generate(generator: Generator, seeds: Iterable[int], *, lod: float) -> Itera
         z = torch.stack([latent(first + i, size) for i in range(GROUP)]).to(device)
         images = to_uint8(_enlarge(generator(z, lod), generator.config.resolution))
         yield images[[seed - first for seed in members]].cpu().numpy()
+
+
+def dealt(seeds: Sequence[int], world: World) -> list[int]:
+    """Those of `seeds` that this process makes: every so many-th of their groups."""
+    groups = sorted({seed // GROUP for seed in seeds})
+    mine = set(groups[world.rank :: world.size])
+    return [seed for seed in seeds if seed // GROUP in mine]
 
 
 def _enlarge(images: Tensor, resolution: int) -> Tensor:

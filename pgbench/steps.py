@@ -5,16 +5,19 @@ the gradient penalty's second ones included: a graph for each resolution, with t
 as an input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from pgbench.config import RunConfig
-from pgbench.losses import DLoss, g_loss, gradient_penalty, lsgan_d_loss, wgan_gp_d_loss
-from pgbench.networks import Discriminator, Generator
+from pgbench.losses import DLoss, d_loss, g_loss, gradient_penalty
+from pgbench.mode_networks import AnyDiscriminator
+from pgbench.networks import Generator
+from pgbench.passes import Term
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Steps:
 
     is_compiled = False
 
-    def __init__(self, G: Generator, D: Discriminator, config: RunConfig) -> None:
+    def __init__(self, G: Generator, D: AnyDiscriminator, config: RunConfig) -> None:
         self.G, self.D, self.loss = G, D, config.loss
         self.precision = config.numerics.precision
 
@@ -48,23 +51,53 @@ class Steps:
         place: Place,
     ) -> DLoss:
         """D's loss on reals and fakes; `noise` is LSGAN's for the ones and the others."""
-
-        with self._autocast(reals):
-            scores = [
-                self.D.at(images, place.level, place.fraction, one).float()
-                for images, one in zip((reals, fakes), noise, strict=True)
-            ]
-        real_scores, fake_scores = scores
+        loss = self.d_scores(reals, fakes, noise, place)
         if self.loss.kind == "lsgan":
-            return lsgan_d_loss(real_scores, fake_scores)
-        penalty = gradient_penalty(
-            lambda images: self.D.at(images, place.level, place.fraction),
-            reals,
-            fakes,
-            mix=mix,
-            gamma=self.loss.gamma,
-        )
-        return wgan_gp_d_loss(real_scores, fake_scores, penalty, self.loss)
+            return loss
+        penalty = self.d_penalty(reals, fakes, mix, place)
+        return loss._replace(total=loss.total + penalty, penalty=penalty)
+
+    def d_scores(
+        self, reals: Tensor, fakes: Tensor, noise: Sequence[Sequence[Tensor]], place: Place
+    ) -> DLoss:
+        """D's loss without its penalty."""
+        with self._autocast(reals):
+            both = torch.cat([reals, fakes])  # one pass, twice as large, is faster than two
+            joint = [torch.cat(each) for each in zip(*noise, strict=True)]
+            scores = self.D.at(both, place.level, place.fraction, joint, minibatches=2)
+        real_scores, fake_scores = scores.float().chunk(2)
+        return d_loss(real_scores, fake_scores, self.loss)
+
+    def d_penalty(self, reals: Tensor, fakes: Tensor, mix: Tensor, place: Place) -> Tensor:
+        """λ times the gradient penalty, in float32."""
+
+        def score(images: Tensor) -> Tensor:
+            return self.D.at(images, place.level, place.fraction)
+
+        gamma = self.loss.gamma
+        return self.loss.gp_lambda * gradient_penalty(score, reals, fakes, mix=mix, gamma=gamma)
+
+    def d_terms(
+        self,
+        reals: Tensor,
+        fakes: Tensor,
+        mix: Tensor,
+        noise: Sequence[Sequence[Tensor]],
+        place: Place,
+    ) -> list[Term[DLoss]]:
+        """What D's loss is the sum of, to be differentiated one by one."""
+        if self.is_compiled or self.loss.kind == "lsgan":
+            return [_with_parts(partial(self.d, reals, fakes, mix, noise, place))]
+
+        def penalty() -> DLoss:
+            value = self.d_penalty(reals, fakes, mix, place)
+            nothing = torch.zeros_like(value)
+            return DLoss(value, nothing, nothing, value)
+
+        return [
+            _with_parts(partial(self.d_scores, reals, fakes, noise, place)),
+            _with_parts(penalty),
+        ]
 
     def g(self, z: Tensor, noise: Sequence[Tensor], place: Place) -> tuple[Tensor, Tensor]:
         """G's loss on the images of latents, and these images, detached."""
@@ -77,3 +110,13 @@ class Steps:
         return torch.autocast(
             like.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
         )
+
+
+def _with_parts(loss: Callable[[], DLoss]) -> Term[DLoss]:
+    """The total to minimise, and all that it is made of."""
+
+    def term() -> tuple[Tensor, DLoss]:
+        found = loss()
+        return found.total, found
+
+    return term

@@ -1,13 +1,11 @@
 """What a run writes at its ticks: statistics, sample sheets, snapshots and at last its state."""
 
-import io
 import logging
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from pydantic import JsonValue
 from torch.utils.tensorboard import SummaryWriter
 
@@ -100,9 +98,7 @@ class Journal:
     def _resume(self) -> float:
         """Go on from the state in the folder, which the first process tells the others."""
         trainer, path = self.trainer, self.folder.state_path
-        state = load_state(path) if self.writes else None
-        if trainer.world.size > 1:
-            state = _unpacked(trainer.world.tell(_packed(state)))
+        state = trainer.world.share(load_state(path) if self.writes else None)
         if state is None:
             if self.writes:
                 self.folder.rewind(0)
@@ -167,16 +163,3 @@ class Journal:
 def _spread(images: Images) -> float:
     """Mean over the pixels of the standard deviation over the images, in units of [-1, 1]."""
     return float((images / 127.5).std(axis=0).mean())
-
-
-def _packed(state: dict[str, Any] | None) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getvalue()
-
-
-def _unpacked(content: bytes) -> dict[str, Any] | None:
-    state: dict[str, Any] | None = torch.load(
-        io.BytesIO(content), map_location="cpu", weights_only=True
-    )
-    return state

@@ -8,7 +8,7 @@ import copy
 import logging
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +16,18 @@ from torch import Tensor, nn
 from pgbench.compiling import Choice, compiled, compiles
 from pgbench.config import RunConfig
 from pgbench.data import Sampler
-from pgbench.distributed import ALONE, Share, World
-from pgbench.environment import seeded
+from pgbench.distributed import ALONE, Share, World, joined_parts
+from pgbench.environment import out_of_memory, seeded
 from pgbench.layers import fade_reals
 from pgbench.losses import DLoss, LsganNoise
-from pgbench.networks import Discriminator, Generator
+from pgbench.mode_networks import make_discriminator, make_generator
+from pgbench.passes import Extra, Term, backward
 from pgbench.results import RunFolder
 from pgbench.schedule import TrainingPoint, training_point
 from pgbench.steps import Place, Steps
 from pgbench.ticks import Journal
 
 log = logging.getLogger(__name__)
-Extra = TypeVar("Extra")
 
 _INIT_G, _INIT_D, _STEPS = 4, 5, 6  # purposes of the random streams
 _INIT_REALS = 500  # for the data-dependent initialisation of minibatch discrimination
@@ -51,11 +51,12 @@ class Trainer:
         self.world = world
         self.compiling = compiling
         self.splits = 1  # parts that this process works on in turn, where memory is short
+        self.minibatch = config.schedule.minibatch
         self.nimg = 0
         self.rng = seeded(config.seed, _STEPS)
         self.noise = LsganNoise()
-        self.G = Generator(config.generator, seeded(config.seed, _INIT_G)).to(device)
-        self.D = Discriminator(config.discriminator, seeded(config.seed, _INIT_D)).to(device)
+        self.G = make_generator(config.generator, seeded(config.seed, _INIT_G)).to(device)
+        self.D = make_discriminator(config.discriminator, seeded(config.seed, _INIT_D)).to(device)
         self.G_ema = copy.deepcopy(self.G).requires_grad_(False)
         self.optimisers = {"G": self._adam(self.G), "D": self._adam(self.D)}
         self.means = Means(world)
@@ -79,9 +80,9 @@ class Trainer:
         point = self.point()
         self._follow(point)
         if self.config.optimiser.shared_step:
-            z = self._latents(point)
-            fakes = self._g_step(point, z)
-            self._d_step(point, fakes.__getitem__)
+            parts = self._g_step(point, self._latents(point))
+            fakes = joined_parts(parts, group=self._group)
+            self._d_step(point, lambda part: self._part(part).of(fakes))
             return point
         for _ in range(self.config.optimiser.n_critic):
             self._d_step(point, self._fakes_of(self._latents(point), point))
@@ -151,6 +152,8 @@ class Trainer:
         if point.active_lods[0] != self.active_lods[0]:
             self.steps = self._steps_at(point)
         self.active_lods = point.active_lods
+        self.minibatch = point.minibatch
+        self.splits = self._splits_from(self.splits)
 
     def _initialise_from_reals(self, point: TrainingPoint) -> None:
         count = min(_INIT_REALS, self.sampler.num_images)
@@ -197,28 +200,29 @@ class Trainer:
         mix = torch.rand(point.minibatch, generator=self.rng).to(self.device)
         noise = self._noise(point), self._noise(point)
 
-        def loss(part: int) -> tuple[Tensor, DLoss]:
+        def terms(part: int) -> list[Term[DLoss]]:
             share = self._share(part)
             reals = self._to_reals(share.of(pixels), point)
             parts = [[share.of(tensor) for tensor in each] for each in noise]
-            found = self.steps.d(reals, fakes(part), share.of(mix), parts, self._place(point))
-            return found.total, found
+            place = self._place(point)
+            return self.steps.d_terms(reals, fakes(part), share.of(mix), parts, place)
 
-        for _, *parts in self._update("D", self.D, loss):
-            self.means.add(**dict(zip(DLoss._fields[1:], parts, strict=True)))
+        found = self._update("D", self.D, terms)
+        for name, values in zip(DLoss._fields[1:], list(zip(*found, strict=True))[1:], strict=True):
+            self.means.add(**{name: torch.stack(values).sum() / self.splits})
         self.nimg += point.minibatch
 
     def _g_step(self, point: TrainingPoint, z: Tensor) -> list[Tensor]:
         """Update G on the images of `z`; returns them, detached, part by part."""
         noise = self._noise(point)
 
-        def loss(part: int) -> tuple[Tensor, Tensor]:
+        def terms(part: int) -> list[Term[Tensor]]:
             share = self._share(part)
             parts = [share.of(tensor) for tensor in noise]
-            return self.steps.g(share.of(z), parts, self._place(point))
+            return [lambda: self.steps.g(share.of(z), parts, self._place(point))]
 
         self.D.requires_grad_(False)  # no weight gradients that nobody uses
-        fakes = self._update("G", self.G, loss)
+        fakes = self._update("G", self.G, terms)
         self.D.requires_grad_(True)
         self._average()
         return fakes
@@ -229,11 +233,11 @@ class Trainer:
         torch._foreach_lerp_(list(self.G_ema.parameters()), list(self.G.parameters()), weight)
 
     def _update(
-        self, name: str, network: nn.Module, loss: Callable[[int], tuple[Tensor, Extra]]
+        self, name: str, network: nn.Module, terms: Callable[[int], list[Term[Extra]]]
     ) -> list[Extra]:
-        """One Adam step on the mean of the parts' losses; returns what they gave besides."""
+        """One Adam step on the mean of the parts' losses; returns what their terms told."""
         adam = self.optimisers[name]
-        losses, extras = self._gradients(adam, loss)
+        losses, extras = self._gradients(network, terms)
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         self.world.average(gradients)
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -245,26 +249,30 @@ class Trainer:
         return extras
 
     def _gradients(
-        self, adam: torch.optim.Adam, loss: Callable[[int], tuple[Tensor, Extra]]
+        self, network: nn.Module, terms: Callable[[int], list[Term[Extra]]]
     ) -> tuple[Tensor, list[Extra]]:
         """Gradients of the mean loss of this process's parts; in more parts if memory is short."""
+        weights = list(network.parameters())
         while True:
-            adam.zero_grad()
-            total, extras = torch.zeros((), device=self.device), []
+            network.zero_grad()
+            found: list[tuple[Tensor, Extra]] = []
             try:
                 for part in range(self.splits):
-                    value, extra = loss(part)
-                    (value / self.splits).backward()  # type: ignore[no-untyped-call]
-                    total += value.detach() / self.splits
-                    extras.append(extra)
-                return total, extras
-            except torch.OutOfMemoryError as error:
-                self._split_further(error)
+                    found += backward(terms(part), weights, scale=1 / self.splits)
+                total = torch.stack([value for value, _ in found]).sum() / self.splits
+                return total, [extra for _, extra in found]
+            except RuntimeError as error:
+                if not out_of_memory(error) or not self._split_further():
+                    raise
 
     def _share(self, part: int) -> Share:
         """A part of this process's share of the minibatch."""
         index = self.world.rank * self.splits + part
         return Share(index, self.world.size * self.splits, self._group)
+
+    def _part(self, part: int) -> Share:
+        """The same part, of this process's share alone."""
+        return Share(part, self.splits, self._group)
 
     @property
     def _group(self) -> int:
@@ -273,21 +281,35 @@ class Trainer:
         grouped = discriminator.minibatch_layer == "stddev" and discriminator.stddev_group
         return grouped or 1
 
-    def _split_further(self, error: torch.OutOfMemoryError) -> None:
-        """Work on twice as many parts; the error again where that would change the result."""
-        config, minibatch = self.config, self.point().minibatch
-        alone = config.discriminator.minibatch_layer == "none" or self._group > 1
-        groups, parts = minibatch // self._group, self.world.size * self.splits * 2
-        if config.generator.batch_norm or not alone or groups % parts:
-            raise error
-        self.splits *= 2
+    def _groups(self, minibatch: int) -> int:
+        """How many groups a minibatch has; a smaller one is a group of its own."""
+        return minibatch // min(self._group, minibatch)
+
+    def _split_further(self) -> bool:
+        """Work on more parts, if there are so many; not where that would change the result."""
+        discriminator = self.config.discriminator
+        alone = discriminator.minibatch_layer == "none" or discriminator.stddev_group
+        if not alone or discriminator.batch_norm or self.config.generator.batch_norm:
+            return False
+        more = self._splits_from(self.splits + 1)
+        if more <= self.splits:
+            return False
+        self.splits = more
         log.warning("memory is short: each minibatch is worked on in %d parts", self.splits)
+        return True
+
+    def _splits_from(self, least: int) -> int:
+        """How many equal parts its share can be worked on in: the first number from `least`."""
+        groups = self._groups(self.minibatch) // self.world.size
+        even = [count for count in range(1, groups + 1) if groups % count == 0]
+        return next((count for count in even if count >= least), even[-1])
 
     def _check_minibatches(self) -> None:
         """ValueError when the processes cannot share every minibatch equally."""
         schedule, size = self.config.schedule, self.world.size
-        for minibatch in {schedule.minibatch, *dict(schedule.minibatch_at).values()}:
-            if minibatch // self._group % size:
+        reached = [n for side, n in schedule.minibatch_at if side <= self.config.data.resolution]
+        for minibatch in (schedule.minibatch, *reached):
+            if self._groups(minibatch) % size:
                 raise ValueError(
                     f"a minibatch of {minibatch} in groups of {self._group} cannot be shared by "
                     f"{size} processes; start another number of them"

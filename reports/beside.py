@@ -4,13 +4,14 @@ A published number that is only recalled is shown in parentheses with a note; it
 difference, no verdict and no bold.
 """
 
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
-from pgbench.reports.keys import Style, style
 from pgbench.reports.summary import NOT_RUN, Place, Summary
 from pgbench.reports.tables import NONE, Cell, Column
 
@@ -31,6 +32,27 @@ INTERVAL_NOTE = (
     "\N{PLUS-MINUS SIGN} of ours is half of the 95 % interval of the mean over seeds (Student's "
     "t); one seed has none."
 )
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the values of a key are written, and which one of a column is the best."""
+
+    digits: int
+    best: str | None = None  # min or max
+
+
+STYLES = {
+    "msssim": Style(4),
+    "fid": Style(2, "min"),
+    "fd-effnetlite0": Style(2, "min"),
+    "is": Style(2, "max"),
+    "best run": Style(2, "max"),
+    "mean of runs": Style(2, "max"),
+    "modes": Style(1, "max"),
+    "kl": Style(2, "min"),
+}
+SWD = Style(2, "min")  # every level and their average
 
 
 def beside(
@@ -202,3 +224,28 @@ def whole(value: float) -> Cell:
 def _spread(value: float, half: float, digits: int) -> str:
     spread = "" if pd.isna(half) else f" \N{PLUS-MINUS SIGN} {half:.{digits}f}"
     return f"{value:.{digits}f}{spread}"
+
+
+def style(key: str) -> Style:
+    """That of a key; of an unknown one, SWD's."""
+    return STYLES.get(key, SWD)
+
+
+def most_images(metrics: Iterable[str], kind: str) -> str | None:
+    """Of swd2k, swd16k, ... the one with the most images."""
+    named = (re.fullmatch(rf"{kind}(\d{{1,9}})(k?)", metric) for metric in set(metrics))
+    counts = {match[0]: int(match[1]) * (1000 if match[2] else 1) for match in named if match}
+    return max(counts, key=lambda name: (counts[name], name), default=None)
+
+
+def level_order(key: str) -> tuple[int, int, str]:
+    """Levels from fine to coarse, then avg, then all others."""
+    level = int(key) if re.fullmatch(r"\d{1,9}", key) else 0
+    return (0 if level else 1 if key == "avg" else 2, -level, key)
+
+
+def key_name(key: str) -> str:
+    """How a key is called in a table."""
+    if key in ("msssim", "fid"):
+        return {"msssim": "MS-SSIM", "fid": "FID"}[key]
+    return f"SWD {key}" if key == "avg" or key.isdecimal() else key

@@ -1,17 +1,47 @@
-"""All pages from one folder of results; the same records make the same bytes."""
+"""A report from one folder of results: tables, figures, pictures and pages.
 
+The same runs make the same files, whatever was there before; what did not change is not made again.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
-from pgbench.reports import celebahq, fid, lsgan, lsun, table1, table3, table4, training_time
+from pgbench.reports import (
+    celebahq,
+    fid,
+    figure4,
+    lsgan,
+    lsun,
+    metric_curves,
+    run_curves,
+    table1,
+    table3,
+    table4,
+    training_time,
+)
+from pgbench.reports.figures import Figure
 from pgbench.reports.latex import to_latex
 from pgbench.reports.markdown import escape, table, to_markdown
+from pgbench.reports.names import distinct
+from pgbench.reports.output import CACHE, Made, Output, report_folder
+from pgbench.reports.run_files import devices, sources, stamps
+from pgbench.reports.sheets import pictures
+from pgbench.reports.site import Missing, write_site
 from pgbench.reports.summary import Summary, summarise, unknown_rows
 from pgbench.reports.tables import Table
-from pgbench.results import load_devices, load_results, load_runs, write_text_atomically
+from pgbench.reports.training_stats import load_stats
+from pgbench.results import load_results, load_runs, run_folders
 
+Judge = Callable[[pd.DataFrame, pd.DataFrame, pd.DataFrame], pd.DataFrame]
+Part = TypeVar("Part", Table, Figure)
 FIRST_RUN = "pgbench run ablation --row g"
+TITLE = "Progressive GANs, reproduced"
 ROWS = {
     table1.ARTEFACT: list(table1.LABELS),
     table3.ARTEFACT: list(table3.ROWS),
@@ -19,38 +49,73 @@ ROWS = {
     celebahq.ARTEFACT: [celebahq.ROW],
     lsgan.ARTEFACT: list(lsgan.ROWS),
 }
-CACHE = ".cache"  # of the records that were read, in the report's folder
+# What a report can show: the artefacts of the tables and figures, what they are, how to make them.
+MAKES = {
+    table1.ARTEFACT: ("Table 1: the ablation", "pgbench run ablation --row all"),
+    figure4.ARTEFACT: ("Figure 4: growing, and how it shortens training", "pgbench run figure4"),
+    table3.ARTEFACT: ("Table 3: inception scores of CIFAR-10", "pgbench run cifar10"),
+    table4.ARTEFACT: ("Table 4: modes of MNIST", "pgbench run mnist-modes"),
+    celebahq.ARTEFACT: ("CelebA-HQ: SWD and FID", "pgbench run celebahq"),
+    lsun.ARTEFACT: ("LSUN: SWD, MS-SSIM and FID", "pgbench run lsun"),
+    lsgan.ARTEFACT: ("LSGAN beside WGAN-GP", "pgbench run lsgan"),
+    training_time.STEM: ("Training times", FIRST_RUN),
+}
 
 
-def build(results: Path, out: Path, *, ledger: pd.DataFrame | None = None) -> list[Path]:
-    """Write report.md and a CSV, Markdown and LaTeX file per table to `out`; returns their paths.
+def build(results: Path, out: Path, *, judge: Judge | None = None) -> list[Path]:
+    """Write the report of `results` to `out`; returns the paths of all its files.
 
-    `ledger` holds verdicts on claims, a line each: claim, artefact, rows, verdict, text.
+    `judge` makes the ledger of claims from values, runs and statistics, its columns those of
+    `pages.Claim`. An index.html to read, report.md, tables/, figures/ and pictures/.
     """
-    values, runs = load_results(results, cache=out / CACHE), load_runs(results)
-    summary = summarise(values, runs, ledger=ledger, devices=load_devices(results))
-    pages = write_tables(made := tables(summary))
-    pages["report.md"] = _report(results, summary, made)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, text in pages.items():
-        _write(out / name, text)
-    return [out / name for name in pages]
+    run_folders(results)  # of a folder that is not there no report is begun
+    with report_folder(out) as output, ThreadPoolExecutor(1) as pool:
+        runs = load_runs(results)
+        stamped = stamps(runs)
+        stats = load_stats(runs, cache=out / CACHE)
+        drawn = pool.submit(pictures, output, runs, stats)  # decodes while the rest is worked out
+        values = load_results(results, cache=out / CACHE)
+        ledger = None if judge is None else judge(values, runs, stats)
+        summary = summarise(values, runs, ledger=ledger, devices=devices(runs))
+        made, curves = tables(summary), figures(values, runs, stats)
+        for one in made:
+            _write_table(output, one)
+        for figure in curves:
+            output.keep(f"figures/{figure.stem}", figure, partial(_drawn, figure))
+        shown, damaged = drawn.result()
+        told = [*problems(summary), *stats.attrs["problems"], *damaged]
+        output.put("report.md", _report(results, runs, made, told))
+        write_site(
+            output,
+            title=TITLE,
+            runs=runs,
+            tables=made,
+            figures=curves,
+            pictures=shown,
+            ledger=ledger,
+            problems=told,
+            sources=sources(runs, values, stats, stamps=stamped),
+            missing=_missing(runs, made, curves),
+        )
+    return [out / name for name in sorted(output.files())]
 
 
 def tables(summary: Summary) -> list[Table]:
     """Every table there are runs for, in the paper's order."""
     modules = (table1, table3, table4, celebahq, fid, lsun, lsgan, training_time)
-    return [one for module in modules for one in module.tables(summary)]
+    return _distinct([one for module in modules for one in module.tables(summary)])
 
 
-def write_tables(made: list[Table]) -> dict[str, str]:
-    """File name -> text, three for every table."""
-    files = {}
-    for stem, one in distinct_stems(made).items():
-        files[f"{stem}.csv"] = one.to_csv()
-        files[f"{stem}.md"] = to_markdown(one)
-        files[f"{stem}.tex"] = to_latex(one)
-    return files
+def figures(results: pd.DataFrame, runs: pd.DataFrame, stats: pd.DataFrame) -> list[Figure]:
+    """Every figure that the values, runs and statistics can fill; those of artefacts come first."""
+    values = metric_curves.snapshot_values(results)
+    return _distinct(
+        [
+            *figure4.figures(values, runs, stats),
+            *metric_curves.figures(values),
+            *run_curves.cost_figures(runs, stats),
+        ]
+    )
 
 
 def problems(summary: Summary) -> list[str]:
@@ -69,29 +134,35 @@ def problems(summary: Summary) -> list[str]:
     return list(dict.fromkeys(told))
 
 
-def distinct_stems(made: list[Table]) -> dict[str, Table]:
-    """File names of the tables, numbered where two would share one."""
-    stems: dict[str, Table] = {}
-    taken: set[str] = set()
+def _distinct(made: Sequence[Part]) -> list[Part]:
+    """Number the stems that two would share."""
+    stems = distinct(one.stem for one in made)
+    return [replace(one, stem=stem) for one, stem in zip(made, stems, strict=True)]
+
+
+def _write_table(output: Output, one: Table) -> None:
+    output.put(f"tables/{one.stem}.csv", one.to_csv())
+    output.put(f"tables/{one.stem}.md", to_markdown(one))
+    output.put(f"tables/{one.stem}.tex", to_latex(one))
+
+
+def _drawn(figure: Figure) -> Made:
+    from pgbench.reports.drawing import drawn  # needs matplotlib
+
+    return Made({f"figures/{figure.stem}{end}": made for end, made in drawn(figure).items()})
+
+
+def _missing(runs: pd.DataFrame, made: Sequence[Table], drawn: Sequence[Figure]) -> list[Missing]:
+    there = {*runs["artefact"], *(one.artefact for one in made), *(one.artefact for one in drawn)}
+    return [Missing(*told) for artefact, told in MAKES.items() if artefact not in there]
+
+
+def _report(results: Path, runs: pd.DataFrame, made: Sequence[Table], told: list[str]) -> str:
+    parts = [_heading(results, runs), _set_aside(told)]
     for one in made:
-        stem, number = one.stem, 2
-        while stem.lower() in taken:
-            stem, number = f"{one.stem}-{number}", number + 1
-        stems[stem] = one
-        taken.add(stem.lower())
-    return stems
-
-
-def _write(path: Path, text: str) -> None:
-    """Put `text` there; a file that holds it already is left alone."""
-    if not (path.is_file() and path.read_bytes() == text.encode()):
-        write_text_atomically(path, text)
-
-
-def _report(results: Path, summary: Summary, made: list[Table]) -> str:
-    parts = [_heading(results, summary.runs), _set_aside(problems(summary))]
-    for stem, one in distinct_stems(made).items():
-        files = ", ".join(f"[{stem}.{end}]({stem}.{end})" for end in ("csv", "md", "tex"))
+        files = ", ".join(
+            f"[{one.stem}.{end}](tables/{one.stem}.{end})" for end in ("csv", "md", "tex")
+        )
         parts.append(f"{to_markdown(one)}\nFiles: {files}\n")
     return "\n".join(parts)
 

@@ -1,19 +1,17 @@
-"""Sheets of labelled images, and PNGs no larger than a page should load."""
+"""Sheets of labelled images, and files no larger than a page should load."""
 
 import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
-
-from pgbench.results import write_atomically
 
 MOST_BYTES = 200_000
 GAP, LINE = 10, 20  # pixels: between panels, of a label
 FONT_SIZE, SMALLEST_FONT = 13, 9
-COLOURS = 256
+QUALITIES = (92, 85, 75)
 
 
 @dataclass(frozen=True)
@@ -58,15 +56,20 @@ def titled(picture: Image.Image, labels: Sequence[tuple[int, str]]) -> Image.Ima
     return sheet
 
 
-def save(picture: Image.Image, path: Path) -> Path:
-    """Write a PNG of at most MOST_BYTES: with fewer colours, then smaller, where it must be."""
-    content = _encoded(picture)
-    scale = 1.0
-    while len(content) > MOST_BYTES:
-        content = _encoded(_resized_by(picture, scale).quantize(COLOURS))
-        scale *= min(0.9, math.sqrt(MOST_BYTES / len(content)))  # bytes grow with the area
-    write_atomically(path, lambda file: file.write(content))
-    return path
+def small(picture: Image.Image) -> bytes:
+    """A PNG, or a JPEG where a PNG had more than MOST_BYTES."""
+    content = _encoded(picture, format="PNG")
+    return content if len(content) <= MOST_BYTES else small_jpeg(picture)
+
+
+def small_jpeg(picture: Image.Image) -> bytes:
+    """A JPEG of at most MOST_BYTES: coarser, then smaller, where it must be."""
+    for quality in QUALITIES:
+        content = _encoded(picture, format="JPEG", quality=quality)
+        if len(content) <= MOST_BYTES:
+            return content
+    half = picture.resize((max(1, picture.width // 2), max(1, picture.height // 2)))
+    return small_jpeg(half)
 
 
 def _write(sheet: Image.Image, place: tuple[int, int], text: str, *, room: int) -> None:
@@ -85,14 +88,7 @@ def _resized(image: Image.Image, edge: int) -> Image.Image:
     return image.resize((edge, edge), how)
 
 
-def _resized_by(picture: Image.Image, scale: float) -> Image.Image:
-    if scale == 1:
-        return picture
-    size = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
-    return picture.resize(size, Image.Resampling.LANCZOS)
-
-
-def _encoded(picture: Image.Image) -> bytes:
+def _encoded(picture: Image.Image, **how: Any) -> bytes:
     file = io.BytesIO()
-    picture.save(file, format="PNG")
+    picture.save(file, **how)
     return file.getvalue()

@@ -9,6 +9,9 @@ from pgbench.reports.beside import (
     VERDICT_COLUMN,
     beside,
     comparison,
+    key_name,
+    level_order,
+    most_images,
     protocol_note,
     read_paper,
     sources,
@@ -17,7 +20,6 @@ from pgbench.reports.beside import (
     triples,
     whole,
 )
-from pgbench.reports.keys import key_name, level_order, most_images
 from pgbench.reports.summary import Place, Summary
 from pgbench.reports.tables import NONE, Cell, Column, Table
 

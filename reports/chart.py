@@ -7,12 +7,13 @@ that is not finite, or not positive on a logarithmic axis) is a gap in its line.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from pgbench.reports.curves import Curve, Figure
+from pgbench.reports.figures import Curve, Figure
 from pgbench.reports.tables import NONE
 
 WIDTH, HEIGHT = 640, 330
@@ -100,6 +101,7 @@ def chart(figure: Figure) -> Chart:
     )
 
 
+@lru_cache(2**14)  # curves of a figure share their clocks
 def number(value: float) -> str:
     """Six digits, or a large whole number in full with its thousands apart."""
     if not math.isfinite(value):

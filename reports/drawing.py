@@ -1,18 +1,18 @@
 """A figure as files: SVG with its text as text, PNG of 200 dpi, and the CSV behind them.
 
-The same figure makes the same bytes on the same versions of matplotlib.
+The same figure makes the same bytes on the same versions of matplotlib. Colours are those of Okabe
+and Ito (2008), "Color universal design", without yellow, which is too faint for a line on white;
+dashes and markers tell lines apart on grey paper.
 """
 
 import csv
 import io
 import math
 import warnings
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pgbench.reports.curves import Curve, Figure
-from pgbench.reports.style import GREY, MOST_MARKERS, STYLE, look
-from pgbench.results import write_atomically, write_text_atomically
+from pgbench.reports.figures import Curve, Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,17 +22,57 @@ SIZE_INCHES = (7.0, 3.9)
 DPI = 200
 COLUMNS = ("curve", "x", "y", "low", "high")
 NO_DATES = {"Date": None, "Creator": None}
+BLACK, GREY = "#000000", "#8c8c8c"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", BLACK)
+DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
+UNFINISHED = (0, (2, 2.5))
+MARKERS = "osD^vPX*<>"
+MOST_MARKERS = 12  # on one curve
+
+STYLE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.formatter.use_mathtext": False,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "text.parse_math": False,  # names of data sets are text
+    "svg.fonttype": "none",
+    "svg.hashsalt": "pgbench",
+    "figure.facecolor": "white",
+}
 
 
-def write(figure: Figure, folder: Path) -> list[Path]:
-    """Write `figure` as .svg, .png and .csv, named by its stem, into `folder`; their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{figure.stem}.{ending}" for ending in ("svg", "png", "csv")]
+@dataclass(frozen=True)
+class Look:
+    """Colour, dash pattern and marker of one curve."""
+
+    colour: str
+    dashes: Any
+    marker: str
+
+
+def look(number: int, *, unfinished: bool) -> Look:
+    """Of the curve with this number: no two of the first 28 are alike."""
+    colour = COLOURS[number % len(COLOURS)]
+    dashes = UNFINISHED if unfinished else DASHES[number % len(DASHES)]
+    return Look(colour, dashes, MARKERS[number % len(MARKERS)])
+
+
+def drawn(figure: Figure) -> dict[str, bytes]:
+    """The files of a figure by their endings: .svg, .png and .csv."""
     svg, png = _rendered(figure)
-    write_text_atomically(paths[0], svg)
-    write_atomically(paths[1], lambda file: file.write(png))
-    write_text_atomically(paths[2], to_csv(figure))
-    return paths
+    return {".svg": svg.encode(), ".png": png, ".csv": to_csv(figure).encode()}
 
 
 def to_csv(figure: Figure) -> str:

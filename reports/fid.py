@@ -10,6 +10,7 @@ from pgbench.reports.beside import (
     VERDICT_COLUMN,
     beside,
     difference_cell,
+    most_images,
     no_published,
     ours_cell,
     published_cell,
@@ -19,8 +20,7 @@ from pgbench.reports.beside import (
     triple_columns,
     whole,
 )
-from pgbench.reports.keys import most_images
-from pgbench.reports.markdown import file_stem
+from pgbench.reports.names import file_stem
 from pgbench.reports.summary import Place, Summary
 from pgbench.reports.tables import Cell, Column, Table
 

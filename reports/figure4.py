@@ -4,14 +4,13 @@
 shown, with and without growing. The published figure gives no numbers: ours stand alone.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
-from pgbench.reports.curves import Curve, Figure, floats, plain
-from pgbench.reports.markdown import file_stem
-from pgbench.reports.snapshots import BANDS, followed_metric, seed_curves
+from pgbench.reports.figures import Curve, Figure, floats, plain
+from pgbench.reports.metric_curves import BANDS, followed_metric, seed_curves
+from pgbench.reports.summary import Place
+from pgbench.reports.training_stats import hours_at
 
 ARTEFACT = "figure4"
 FALLBACK = "table1"  # its rows a and b are the same configurations
@@ -19,24 +18,9 @@ PANELS = {"a": "without growing (row a)", "b": "with growing (row b)"}
 RACES = {ARTEFACT: ("fixed", "growing"), FALLBACK: ("a", "b")}
 DOUBLINGS = "resolution doubles"
 X_AXES = {"hours": "hours of training", "kimg": "thousand images shown (kimg)"}
+AGAINST = {"hours": "hours of training", "kimg": "images shown"}  # in titles
 _SETTING = ["dataset", "profile", "resolution"]
 NO_EVALUATION = "Evaluation and writing are not in the hours."
-
-
-@dataclass(frozen=True)
-class _Setting:
-    """One data set, profile and resolution, and the runs shown for it."""
-
-    dataset: str
-    profile: str
-    resolution: int
-
-    def stem(self, panel: str) -> str:
-        return file_stem(panel, self.dataset, self.profile, self.resolution)
-
-    def __str__(self) -> str:
-        size = f"{self.resolution}x{self.resolution}"
-        return plain(f"{self.dataset} at {size}, profile {self.profile}")
 
 
 def figures(values: pd.DataFrame, runs: pd.DataFrame, stats: pd.DataFrame) -> list[Figure]:
@@ -45,28 +29,29 @@ def figures(values: pd.DataFrame, runs: pd.DataFrame, stats: pd.DataFrame) -> li
     `values` are those of `snapshot_values`.
     """
     made = []
-    for setting, here in _settings(runs, tuple(PANELS)):
+    for place, here in _settings(runs, tuple(PANELS)):
         ours = values[values["run_id"].isin(here["run_id"])]
+        ours = ours.assign(hours=_hours(ours, stats))
         for x, row in ((x, row) for x in X_AXES for row in PANELS):
             ids = here.loc[here["row"] == row, "run_id"]
             doublings = _doublings(stats[stats["run_id"].isin(ids)])
-            made += _panel(ours[ours["row"] == row], doublings, row, setting=setting, x=x)
+            made += _panel(ours[ours["row"] == row], doublings, row, place=place, x=x)
     return made + _races(runs, stats)
 
 
-def _settings(runs: pd.DataFrame, rows: tuple[str, ...]) -> list[tuple[_Setting, pd.DataFrame]]:
+def _settings(runs: pd.DataFrame, rows: tuple[str, ...]) -> list[tuple[Place, pd.DataFrame]]:
     """Runs of `rows` by setting: figure 4's own, or table 1's where it has none."""
     of_rows = runs[runs["artefact"].isin([ARTEFACT, FALLBACK]) & runs["row"].isin(rows)]
     settings = []
     for (dataset, profile, resolution), here in of_rows.groupby(_SETTING):
         own = here[here["artefact"] == ARTEFACT]
         shown = own if len(own) else here
-        settings.append((_Setting(str(dataset), str(profile), int(str(resolution))), shown))
+        settings.append((Place(str(dataset), str(profile), int(str(resolution))), shown))
     return settings
 
 
 def _panel(
-    values: pd.DataFrame, doublings: pd.DataFrame, row: str, *, setting: _Setting, x: str
+    values: pd.DataFrame, doublings: pd.DataFrame, row: str, *, place: Place, x: str
 ) -> list[Figure]:
     """Figure 4a or 4b of one setting; none as long as no level was measured."""
     metric = followed_metric(values, "swd")
@@ -81,11 +66,11 @@ def _panel(
         return []
     source = "" if values["artefact"].iloc[0] == ARTEFACT else " Runs are those of table 1."
     stem = f"figure4{row}" if x == "hours" else f"figure4{row}-{x}"
-    words = f"SWD ({metric}, times 1000) of each level of the Laplacian pyramid, {setting}."
+    words = f"SWD ({metric}, times 1000) of each level of the Laplacian pyramid, {plain(place)}."
     return [
         Figure(
-            stem=setting.stem(stem),
-            title=f"Figure 4{row}: SWD while training, {PANELS[row]}",
+            stem=place.stem(stem),
+            title=f"Figure 4{row}: SWD {PANELS[row]}, against {AGAINST[x]}",
             caption=f"{words} {NO_EVALUATION} {BANDS}.{source}",
             x_label=X_AXES[x],
             y_label="SWD × 1000",
@@ -97,6 +82,16 @@ def _panel(
             artefact=ARTEFACT,
         )
     ]
+
+
+def _hours(values: pd.DataFrame, stats: pd.DataFrame) -> pd.Series:
+    """Of training, at the clock of each value."""
+    hours = pd.Series(np.nan, index=values.index, dtype="float64")
+    for run_id, of_run in values.groupby("run_id"):
+        ticks = stats[stats["run_id"] == run_id]
+        if len(ticks):
+            hours.loc[of_run.index] = hours_at(ticks, of_run["kimg"])
+    return hours
 
 
 def _doublings(ticks: pd.DataFrame) -> pd.DataFrame:
@@ -121,16 +116,14 @@ def _races(runs: pd.DataFrame, stats: pd.DataFrame) -> list[Figure]:
     largest: dict[tuple[str, str], Figure] = {}
     for artefact in (FALLBACK, ARTEFACT):  # what comes later stays
         here = runs[runs["artefact"] == artefact]
-        for setting, of_setting in _settings(here, RACES[artefact]):
-            race = _race(of_setting, stats, artefact=artefact, setting=setting)
+        for place, of_setting in _settings(here, RACES[artefact]):
+            race = _race(of_setting, stats, artefact=artefact, place=place)
             if race is not None:
-                largest[setting.dataset, setting.profile] = race
+                largest[place.dataset, place.profile] = race
     return list(largest.values())
 
 
-def _race(
-    runs: pd.DataFrame, stats: pd.DataFrame, *, artefact: str, setting: _Setting
-) -> Figure | None:
+def _race(runs: pd.DataFrame, stats: pd.DataFrame, *, artefact: str, place: Place) -> Figure | None:
     curves = []
     for row, name in zip(RACES[artefact], ("without growing", "with growing"), strict=True):
         of_row = runs[runs["row"] == row]
@@ -143,9 +136,9 @@ def _race(
         return None
     rows = " and ".join(RACES[artefact])
     return Figure(
-        stem=setting.stem("figure4c"),
+        stem=place.stem("figure4c"),
         title="Figure 4c: images shown, with and without growing",
-        caption=f"{setting}; rows {rows} of {artefact}, one run each.{_speed_up(*curves)} "
+        caption=f"{plain(place)}; rows {rows} of {artefact}, one run each.{_speed_up(*curves)} "
         f"{NO_EVALUATION}",
         x_label=X_AXES["hours"],
         y_label=X_AXES["kimg"],

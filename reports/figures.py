@@ -1,45 +1,50 @@
-"""Every figure of a report, as data; `write` draws one to files.
+"""The one form of every figure: curves, axes and words. Nothing here draws."""
 
-Figures of one run (`run_id` is set) are for its page, which draws them itself: a report of
-hundreds of runs would take minutes to draw them here.
-"""
+from dataclasses import dataclass
 
-from collections.abc import Iterable
-from dataclasses import replace
+import numpy as np
+from numpy.typing import ArrayLike
 
-import pandas as pd
-
-from pgbench.reports import figure4, metric_curves, run_curves
-from pgbench.reports.curves import Curve as Curve
-from pgbench.reports.curves import Figure as Figure
-from pgbench.reports.drawing import write as write
-from pgbench.reports.snapshots import snapshot_values
+from pgbench.reports.names import one_line
 
 
-def figures(results: pd.DataFrame, runs: pd.DataFrame, stats: pd.DataFrame) -> list[Figure]:
-    """Every figure that the records, runs and statistics can fill; those of artefacts come first.
+@dataclass(frozen=True)
+class Curve:
+    """One line of a figure; `low` and `high` bound its band over seeds."""
 
-    The arguments are what `load_results`, `load_runs` and `load_stats` return.
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Curves with their axes and words; `marks` are the x of dashed vertical lines.
+
+    `stem` is a safe file name without its ending.
     """
-    values = snapshot_values(results, stats)
-    return _distinct(
-        [
-            *figure4.figures(values, runs, stats),
-            *metric_curves.figures(values),
-            *run_curves.cost_figures(runs, stats),
-            *run_curves.figures(runs, stats),
-        ]
-    )
+
+    stem: str
+    title: str
+    caption: str
+    x_label: str
+    y_label: str
+    curves: tuple[Curve, ...]
+    log_x: bool = False
+    log_y: bool = False
+    marks: tuple[float, ...] = ()
+    marks_label: str = ""
+    artefact: str = ""
 
 
-def _distinct(made: Iterable[Figure]) -> list[Figure]:
-    """Number the stems that two data sets would share on some disk."""
-    taken: set[str] = set()
-    distinct = []
-    for figure in made:
-        stem, number = figure.stem, 2
-        while stem.lower() in taken:
-            stem, number = f"{figure.stem}-{number}", number + 1
-        taken.add(stem.lower())
-        distinct.append(replace(figure, stem=stem))
-    return distinct
+def plain(text: object) -> str:
+    """Text on one line, cut where it is too long to be a label."""
+    return one_line(text, longest=80)
+
+
+def floats(values: ArrayLike) -> tuple[float, ...]:
+    """Numbers (N,) of any library as plain Python floats."""
+    return tuple(np.asarray(values, dtype=np.float64).tolist())

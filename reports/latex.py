@@ -7,6 +7,7 @@ import re
 import unicodedata
 from itertools import groupby
 
+from pgbench.reports.names import one_line
 from pgbench.reports.tables import NONE, Cell, Column, Table, footnotes, mark
 
 ESCAPES = {
@@ -25,8 +26,7 @@ ACCENTS = {
 
 def escape_latex(text: object) -> str:
     """Text on one line, without any meaning to LaTeX."""
-    printable = "".join(char if char.isprintable() else " " for char in str(text))
-    escaped = "".join(_character(char) for char in " ".join(printable.split()))
+    escaped = "".join(_character(char) for char in one_line(text))
     return re.sub("-(?=-)", "-{}", escaped)  # two hyphens would make a dash
 
 

@@ -1,7 +1,7 @@
 """LSUN (section 6.3, appendix G): SWD by level and MS-SSIM of every category; FID is in fid.py."""
 
-from pgbench.reports.markdown import file_stem
 from pgbench.reports.measured import measured
+from pgbench.reports.names import file_stem
 from pgbench.reports.summary import Summary
 from pgbench.reports.tables import Table
 

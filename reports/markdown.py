@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from pgbench.reports.names import one_line
 from pgbench.reports.tables import Cell, Column, Table, footnotes, heads, mark
 
 MARKUP = re.compile(r"[\\`*\[\]|~]")
@@ -11,9 +12,8 @@ ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 def escape(text: object) -> str:
     """Text on one line, without any meaning to Markdown or HTML."""
-    printable = "".join(char if char.isprintable() else " " for char in str(text))
-    marked = MARKUP.sub(r"\\\g<0>", printable)
-    return re.sub("[&<>]", lambda match: ENTITIES[match[0]], " ".join(marked.split()))
+    marked = MARKUP.sub(r"\\\g<0>", one_line(text))
+    return re.sub("[&<>]", lambda match: ENTITIES[match[0]], marked)
 
 
 def to_markdown(table: Table) -> str:
@@ -32,12 +32,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
     """A padded pipe table of escaped cells; all but the first `left` columns are right-aligned."""
     columns = [Column(name, align="left" if i < left else "right") for i, name in enumerate(header)]
     return _grid(header, rows, columns)
-
-
-def file_stem(*parts: object) -> str:
-    """Parts joined by hyphens, with letters, digits, dots, plus and underscores only."""
-    safe = re.sub(r"[^A-Za-z0-9._+]+", "-", "-".join(str(part) for part in parts))
-    return safe.strip("-.")[:120] or "unnamed"
 
 
 def _cell(cell: Cell, notes: dict[str, int]) -> str:

@@ -9,12 +9,14 @@ from pgbench.reports.beside import (
     STATUS_COLUMNS,
     VERDICT_COLUMN,
     beside,
+    key_name,
+    level_order,
+    most_images,
     no_published,
     protocol_note,
     status_cells,
     triples,
 )
-from pgbench.reports.keys import key_name, level_order, most_images
 from pgbench.reports.summary import Place, Summary
 from pgbench.reports.tables import Cell, Column, Table
 

@@ -7,6 +7,7 @@ from PIL import Image
 from pydantic import BaseModel, Field, ValidationError
 
 from pgbench.reports.canvas import titled
+from pgbench.reports.sample_grids import read_png
 
 GAP = 8  # pixels between a sample and its neighbours
 
@@ -62,7 +63,8 @@ def read_neighbours(path: Path) -> Neighbours:
         raise ValueError(f"{path} is damaged ({field}: {error.errors()[0]['msg']})") from error
 
 
-def labelled_neighbours(picture: Image.Image, neighbours: Neighbours) -> Image.Image:
-    """neighbours.png with what its columns are."""
+def labelled_neighbours(path: Path, neighbours: Neighbours) -> Image.Image:
+    """The neighbours.png at `path` with what its columns are."""
+    picture = read_png(path)
     edge = (picture.width - GAP) // (1 + neighbours.nearest)
     return titled(picture, [(0, "sample"), (edge + GAP, "nearest training images")])

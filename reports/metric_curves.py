@@ -1,11 +1,15 @@
-"""Metrics over training, a curve for every row; bands over seeds."""
+"""Metrics over training: values measured at snapshots as curves, the seeds of a row as one."""
+
+import re
 
 import pandas as pd
 
-from pgbench.reports.curves import Curve, Figure, plain
-from pgbench.reports.markdown import file_stem
-from pgbench.reports.snapshots import BANDS, SETTING, followed_metric, seed_curves
+from pgbench.reports.figures import Curve, Figure, floats, plain
+from pgbench.reports.names import file_stem
 
+SETTING = ["artefact", "dataset", "profile", "resolution"]
+_VARIANT = ["config_hash", "dataset_fingerprint"]  # equal for values that are seeds of one thing
+BANDS = "Lines are means over seeds, bands reach from the lowest to the highest seed"
 KINDS = {  # of metric: key, what the axis says, whether it is logarithmic
     "swd": ("avg", "SWD × 1000, average over levels", True),
     "msssim": ("msssim", "MS-SSIM", False),
@@ -51,3 +55,61 @@ def _figure(values: pd.DataFrame, kind: str, setting: tuple[object, ...]) -> Fig
 def _curves(values: pd.DataFrame) -> list[Curve]:
     rows = values.groupby("row")
     return [curve for row, here in rows for curve in seed_curves(here, f"row {row}", x="kimg")]
+
+
+def snapshot_values(results: pd.DataFrame) -> pd.DataFrame:
+    """What was measured with a metric's newest version, by the clock."""
+    newest = results.groupby("metric")["metric_version"].transform("max")
+    good = results[(results["status"] == "ok") & (results["metric_version"] == newest)]
+    good = good.assign(kimg=good["kimg"].round(1))
+    good = good.drop_duplicates(["run_id", "kimg", "metric", "key"], keep="last")
+    return good.sort_values(["run_id", "kimg"], kind="stable", ignore_index=True)
+
+
+def followed_metric(values: pd.DataFrame, kind: str) -> str | None:
+    """Of swd2k, swd16k, ... the one measured at most clocks; of equals, that of most images."""
+    named = [
+        name for name in values["metric"].unique() if re.fullmatch(rf"{kind}\d{{1,9}}k?", name)
+    ]
+    of_kind = values[values["metric"].isin(named)]
+    clocks = of_kind.groupby("metric").agg({"kimg": "nunique", "num_images": "max"})
+    order = clocks.sort_values(["kimg", "num_images"], kind="stable")
+    return None if order.empty else str(order.index[-1])
+
+
+def seed_curves(values: pd.DataFrame, name: str, *, x: str) -> list[Curve]:
+    """Curves of one row and key against `x`: finished seeds as one, unfinished runs dashed.
+
+    Where seeds were measured at different clocks, those that all of them have count.
+    """
+    values = values.dropna(subset=[x])
+    done = values[values["run_status"] == "done"]
+    curves = [_mean_curve(_most_seeds(done), name, x=x)] if len(done) else []
+    for _, run in values[values["run_status"] != "done"].groupby("run_id"):
+        state = "failed" if run["run_status"].iloc[0] == "failed" else "unfinished"
+        label = plain(f"{name}, seed {run['seed'].iloc[0]} {state}")
+        curves.append(Curve(label, floats(run[x]), floats(run["value"]), dashed=True))
+    return curves
+
+
+def _most_seeds(done: pd.DataFrame) -> pd.DataFrame:
+    """Of a row run in several configurations the one with most seeds, then the longest."""
+    if (done[_VARIANT] == done[_VARIANT].iloc[0]).all(axis=None):
+        return done
+    variants = done.groupby(_VARIANT).agg({"seed": "nunique", "kimg": "max"}).reset_index()
+    best = variants.sort_values(["seed", "kimg", *_VARIANT]).iloc[-1]
+    return done[(done[_VARIANT] == best[_VARIANT]).all(axis="columns")]
+
+
+def _mean_curve(seeds: pd.DataFrame, name: str, *, x: str) -> Curve:
+    count = seeds["run_id"].nunique()
+    at_clock = seeds.groupby("kimg").agg(
+        x=(x, "mean"),
+        y=("value", "mean"),
+        low=("value", "min"),
+        high=("value", "max"),
+        count=("run_id", "nunique"),
+    )
+    shared = at_clock[at_clock["count"] == at_clock["count"].max()]
+    low, high = (floats(shared[side]) if count > 1 else None for side in ("low", "high"))
+    return Curve(plain(name), floats(shared["x"]), floats(shared["y"]), low, high)

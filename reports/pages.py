@@ -17,7 +17,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pgbench.reports.chart import chart, number
-from pgbench.reports.markdown import file_stem
 from pgbench.reports.tables import NONE, Column, Table
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -99,19 +98,6 @@ def printable(value: object) -> object:
     if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
         return value
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in value)
-
-
-def distinct(names: Iterable[str]) -> list[str]:
-    """A safe file name without its ending for each of `names`, all different in any case."""
-    stems: list[str] = []
-    taken: set[str] = set()
-    for name in names:
-        stem, count = file_stem(name), 2
-        while stem.lower() in taken:
-            stem, count = f"{file_stem(name)}-{count}", count + 1
-        stems.append(stem)
-        taken.add(stem.lower())
-    return stems
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:

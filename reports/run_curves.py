@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from pgbench.reports.curves import Curve, Figure, floats, plain
-from pgbench.reports.markdown import file_stem
-from pgbench.reports.snapshots import BANDS, SETTING
+from pgbench.reports.figures import Curve, Figure, floats, plain
+from pgbench.reports.metric_curves import BANDS, SETTING
+from pgbench.reports.names import file_stem
 
 GROUPS = {  # stem: title, axis, columns and their names
     "loss": ("Losses", "loss", {"D_loss": "D", "G_loss": "G"}),
@@ -17,19 +17,13 @@ LOGARITHMIC = ("gradients",)
 KIMG = "thousand images shown (kimg)"
 
 
-def figures(runs: pd.DataFrame, stats: pd.DataFrame) -> list[Figure]:
-    """Losses, scores, penalty and gradient norms of every run, to be drawn on its page."""
-    artefacts = dict(zip(runs["run_id"], runs["artefact"], strict=True))
-    return [
-        figure
-        for run_id, ticks in stats.groupby("run_id")
-        if run_id in artefacts
-        for stem in GROUPS
-        if (figure := _of_run(ticks, stem, str(run_id), artefacts[run_id])) is not None
-    ]
+def figures(ticks: pd.DataFrame, run_id: str) -> list[Figure]:
+    """Losses, scores, penalty and gradient norms of one run, to be drawn on its page."""
+    made = (_of_run(ticks, stem, run_id) for stem in GROUPS)
+    return [figure for figure in made if figure is not None]
 
 
-def _of_run(ticks: pd.DataFrame, stem: str, run_id: str, artefact: str) -> Figure | None:
+def _of_run(ticks: pd.DataFrame, stem: str, run_id: str) -> Figure | None:
     title, label, columns = GROUPS[stem]
     kimg = ticks["kimg"].to_numpy()
     curves = []
@@ -42,15 +36,13 @@ def _of_run(ticks: pd.DataFrame, stem: str, run_id: str, artefact: str) -> Figur
         return None
     positive = all(min(curve.y) > 0 for curve in curves)
     return Figure(
-        stem=file_stem(run_id, stem),
+        stem=stem,
         title=title,
         caption=f"{title} of {plain(run_id)}, means between ticks.",
         x_label=KIMG,
         y_label=label,
         curves=tuple(curves),
         log_y=stem in LOGARITHMIC and positive,
-        artefact=artefact,
-        run_id=run_id,
     )
 
 

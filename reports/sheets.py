@@ -1,33 +1,73 @@
 """Pictures of a report: samples of the rows beside reals, how images grew, and memorisation.
 
 Sheets are made of the sample grids that runs leave behind; the nearest training images and the
-walks between latents are there where `pgbench neighbours` wrote them. PNGs of at most 200 kB.
+walks between latents are there where `pgbench neighbours` wrote them. No picture has more than
+200 kB.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
+from PIL import Image
+from pydantic import JsonValue
 
-from pgbench.reports.canvas import MOST_BYTES, Labelled, labelled_sheet, save, shown_edge
-from pgbench.reports.curves import plain
-from pgbench.reports.markdown import file_stem
-from pgbench.reports.memorisation import Neighbours, labelled_neighbours, read_neighbours
-from pgbench.reports.pictures import Picture
-from pgbench.reports.sample_grids import Grid, grid_paths, read_grid, read_png
-from pgbench.reports.snapshots import SETTING
-from pgbench.reports.training_stats import run_folders
-from pgbench.results import RunFolder
+from pgbench.reports.canvas import Labelled, labelled_sheet, shown_edge, small
+from pgbench.reports.figures import plain
+from pgbench.reports.memorisation import labelled_neighbours, read_neighbours
+from pgbench.reports.metric_curves import SETTING
+from pgbench.reports.names import distinct, file_stem, one_line
+from pgbench.reports.output import Made, Output, Part
+from pgbench.reports.sample_grids import Grid, grid_paths, read_grid, shown
+from pgbench.reports.summary import Place
 
 T = TypeVar("T")
 SAMPLES = 4  # a panel shows 4x4 of the 6x6 images of a grid
 PANELS_WIDE = 5
 STEPS = 8  # shown of a run's growing
-MOST_WIDE = 1000  # pixels of a run's own grid
+WORKERS = 2  # a grid of 1024x1024 images takes 230 MB
 _ROUNDED_KIMG = 0.051  # names of grids round their clock to tenths
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of an artefact or, with `run_id`, of a run; `name` is its file in the report."""
+
+    stem: str
+    name: str
+    alt: str  # what it shows
+    caption: str
+    width: int
+    height: int
+    artefact: str = ""
+    run_id: str | None = None
+
+
+class _Drawn(NamedTuple):
+    """A PNG or JPEG, and its words."""
+
+    content: bytes
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A picture to be drawn, unless the report has one of the same `inputs`.
+
+    `draw` adds what it could not show to a list, and returns None when that is everything.
+    """
+
+    stem: str
+    inputs: object
+    draw: Callable[[list[str]], _Drawn | None]
+    artefact: str
+    run_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,43 +83,41 @@ class _Shown:
         return read_grid(self.grids[number][1], self.resolution)
 
 
-@dataclass(frozen=True)
-class _Setting:
-    """What the runs of a sheet share."""
-
-    artefact: str
-    dataset: str
-    profile: str
-    resolution: int
-
-    def stem(self, kind: str) -> str:
-        return file_stem(self.artefact, kind, self.dataset, self.profile, self.resolution)
-
-    def __str__(self) -> str:
-        size = f"{self.resolution}x{self.resolution}"
-        return plain(f"{self.artefact}, {self.dataset} at {size}, profile {self.profile}")
-
-
-def write_sheets(
-    path: Path, folder: Path, *, runs: pd.DataFrame, stats: pd.DataFrame
+def pictures(
+    output: Output, runs: pd.DataFrame, stats: pd.DataFrame
 ) -> tuple[list[Picture], list[str]]:
-    """Write the pictures of all runs under `path` into `folder`, and what could not be shown.
+    """Every picture of `runs`, in pictures/ of the report's folder, and what could not be shown.
 
-    Pictures of single runs that are newer than what they were made of are not made again.
+    What is made of files that did not change is not made again.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    folders = run_folders(path)
-    pictures: list[Picture] = []
+    drafts = list(_drafts(runs, stats))
+    stems = distinct(draft.stem for draft in drafts)
+    with ThreadPoolExecutor(WORKERS) as pool:  # Pillow lets go of the interpreter's lock
+        parts = list(pool.map(partial(_keep, output), stems, drafts))
+    told: list[Any] = [part.told for part in parts]
+    found = [
+        Picture(stem, name, **one["words"], artefact=draft.artefact, run_id=draft.run_id)
+        for stem, draft, part, one in zip(stems, drafts, parts, told, strict=True)
+        for name in part.files
+    ]
+    return found, list(dict.fromkeys(problem for one in told for problem in one["problems"]))
+
+
+def _keep(output: Output, stem: str, draft: _Draft) -> Part:
+    name = f"pictures/{stem}"
+    return output.keep(name, draft.inputs, partial(_made, name, draft.draw))
+
+
+def _made(name: str, draw: Callable[[list[str]], _Drawn | None]) -> Made:
     problems: list[str] = []
-    known = runs[runs["run_id"].isin(list(folders))]
-    for name, here in known.groupby(SETTING):
-        setting = _Setting(str(name[0]), str(name[1]), str(name[2]), int(str(name[3])))
-        shown = _representatives(here, folders)
-        pictures += _samples(folder, shown, setting, problems)
-        pictures += _growing(folder, shown, setting, stats=stats, problems=problems)
-    for _, run in known.iterrows():
-        pictures += _of_run(folder, run, folders[run["run_id"]], problems)
-    return pictures, problems
+    for drawn in _tried(problems, partial(draw, problems)):
+        if drawn is not None:
+            with Image.open(BytesIO(drawn.content), formats=["PNG", "JPEG"]) as picture:
+                size = {"width": picture.width, "height": picture.height}
+                file = f"{name}.{str(picture.format).lower()}"
+            words: dict[str, JsonValue] = {"alt": drawn.alt, "caption": drawn.caption, **size}
+            return Made({file: drawn.content}, {"words": words, "problems": [*problems]})
+    return Made({}, {"words": {}, "problems": [*problems]})
 
 
 def _tried(problems: list[str], make: Callable[[], T]) -> Iterator[T]:
@@ -87,83 +125,110 @@ def _tried(problems: list[str], make: Callable[[], T]) -> Iterator[T]:
     try:
         yield make()
     except (ValueError, OSError) as error:
-        problems.append(f"A picture was set aside: {' '.join(str(error).split())}.")
+        problems.append(f"A picture was set aside: {one_line(error)}.")
 
 
-def _representatives(runs: pd.DataFrame, folders: dict[str, RunFolder]) -> list[_Shown]:
+def _drafts(runs: pd.DataFrame, stats: pd.DataFrame) -> Iterator[_Draft]:
+    grids = {
+        str(run_id): grid_paths(folder / "samples")
+        for run_id, folder in zip(runs["run_id"], runs["path"], strict=True)
+    }
+    for (artefact, *where), here in runs.groupby(SETTING):
+        place = Place(str(where[0]), str(where[1]), int(str(where[2])))
+        shown = _representatives(here, grids)
+        if shown:
+            yield _samples(str(artefact), place, shown)
+        if any(len(run.grids) > 1 for run in shown):
+            yield _growing(str(artefact), place, shown, stats)
+    for run_id, artefact, row, folder in runs[["run_id", "artefact", "row", "path"]].itertuples(
+        index=False
+    ):
+        draft = partial(_Draft, artefact=artefact, run_id=run_id)
+        yield from _of_run(draft, grids[run_id], folder, plain(f"{artefact} row {row}"))
+
+
+def _stamp(path: Path) -> list[str | int]:
+    """What must be equal for a file to hold what it held."""
+    found = path.stat()
+    return [path.name, found.st_size, found.st_mtime_ns]
+
+
+def _representatives(
+    runs: pd.DataFrame, grids: dict[str, list[tuple[float, Path]]]
+) -> list[_Shown]:
     """For each row the finished run of the lowest seed or else the furthest, that has a grid."""
     order = runs.assign(unfinished=runs["status"] != "done").sort_values(
         ["row", "unfinished", "kimg", "seed", "run_id"], ascending=[True, True, False, True, True]
     )
     shown: dict[str, _Shown] = {}
-    for row, run_id, resolution in zip(
-        order["row"], order["run_id"], order["resolution"], strict=True
-    ):
-        if row not in shown and (grids := grid_paths(folders[run_id].samples)):
-            shown[row] = _Shown(str(row), str(run_id), int(resolution), grids)
+    for row, run_id, size in order[["row", "run_id", "resolution"]].itertuples(index=False):
+        if row not in shown and grids[run_id]:
+            shown[row] = _Shown(str(row), str(run_id), int(size), grids[run_id])
     return list(shown.values())
 
 
-def _samples(
-    folder: Path, shown: list[_Shown], setting: _Setting, problems: list[str]
-) -> Iterator[Picture]:
+def _samples(artefact: str, place: Place, shown: list[_Shown]) -> _Draft:
     """The last samples of every row, of the same seeds, and reals."""
-    grids = {run.row: grid for run in shown for grid in _tried(problems, partial(run.grid, -1))}
-    if not grids:
-        return
+    names = [[run.row, run.run_id, *_stamp(run.grids[-1][1])] for run in shown]
+    draw = partial(_draw_samples, shown, f"{plain(artefact)}, {plain(place)}", place.resolution)
+    return _Draft(place.stem(f"{artefact}-samples"), [artefact, place, names], draw, artefact)
+
+
+def _draw_samples(
+    shown: list[_Shown], where: str, resolution: int, problems: list[str]
+) -> _Drawn | None:
     places = [(row, column) for row in range(SAMPLES) for column in range(SAMPLES)]
-    panels = [
-        Labelled(f"row {row}", [grid.fake(*place) for place in places])
-        for row, grid in grids.items()
-    ]
-    with_reals = next((grid for grid in grids.values() if grid.has_reals), None)
-    if with_reals is not None:
-        panels.append(Labelled("reals", [with_reals.real(*place) for place in places]))
-    edge = shown_edge(setting.resolution, wanted=48)
-    drawn = labelled_sheet(panels, across=SAMPLES, panels_across=PANELS_WIDE, edge=edge)
-    path = save(drawn, folder / f"{setting.stem('samples')}.png")
-    rows = ", ".join(grids)
-    yield Picture(
-        stem=path.stem,
-        alt=f"{len(places)} samples of each of the rows {rows}"
-        + (", and as many real images" if with_reals else "")
-        + f" ({setting})",
-        caption=f"Samples of G_ema at the end of each row's run, of the same seeds. {setting}.",
-        path=path,
-        artefact=setting.artefact,
-    )
-
-
-def _growing(
-    folder: Path,
-    shown: list[_Shown],
-    setting: _Setting,
-    *,
-    stats: pd.DataFrame,
-    problems: list[str],
-) -> Iterator[Picture]:
-    """The image of one seed in every row as training went on."""
     panels: list[Labelled] = []
+    reals: list[Labelled] = []
+    for run in shown:
+        for grid in _tried(problems, partial(run.grid, -1)):  # one at a time: they are large
+            panels.append(Labelled(f"row {run.row}", [grid.fake(*place) for place in places]))
+            if grid.has_reals and not reals:
+                reals.append(Labelled("reals", [grid.real(*place) for place in places]))
+    if not panels:
+        return None
+    edge = shown_edge(resolution, wanted=48)
+    drawn = labelled_sheet([*panels, *reals], across=SAMPLES, panels_across=PANELS_WIDE, edge=edge)
+    rows = ", ".join(panel.label.removeprefix("row ") for panel in panels)
+    beside = ", and as many real images" if reals else ""
+    alt = f"{len(places)} samples of each of the rows {rows}{beside} ({where})"
+    caption = f"Samples of G_ema at the end of each row's run, of the same seeds: {where}."
+    return _Drawn(small(drawn), alt, caption)
+
+
+def _growing(artefact: str, place: Place, shown: list[_Shown], stats: pd.DataFrame) -> _Draft:
+    """The image of one seed in every row as training went on."""
+    steps: list[tuple[_Shown, int, str]] = []
     for run in (run for run in shown if len(run.grids) > 1):
         ticks = stats[stats["run_id"] == run.run_id]
-        line = [
-            Labelled(_clock(run.row, ticks, run.grids[number][0]), [grid.fake(0, 0)])
+        steps += [
+            (run, number, _clock(run.row, ticks, run.grids[number][0]))
             for number in _evenly(len(run.grids), STEPS)
-            for grid in _tried(problems, partial(run.grid, number))
         ]
-        panels += line + [Labelled("", [])] * (STEPS - len(line))
-    if not panels:
-        return
-    edge = shown_edge(setting.resolution, wanted=112)
+    names = [[run.run_id, label, *_stamp(run.grids[number][1])] for run, number, label in steps]
+    draw = partial(_draw_growing, steps, f"{plain(artefact)}, {plain(place)}", place.resolution)
+    return _Draft(place.stem(f"{artefact}-growing"), [artefact, place, names], draw, artefact)
+
+
+def _draw_growing(
+    steps: list[tuple[_Shown, int, str]], where: str, resolution: int, problems: list[str]
+) -> _Drawn | None:
+    lines: dict[str, list[Labelled]] = {}
+    for run, number, label in steps:
+        for grid in _tried(problems, partial(run.grid, number)):
+            lines.setdefault(run.run_id, []).append(Labelled(label, [grid.fake(0, 0)]))
+    if not lines:
+        return None
+    panels = [
+        panel
+        for line in lines.values()
+        for panel in [*line, *[Labelled("", [])] * (STEPS - len(line))]
+    ]
+    edge = shown_edge(resolution, wanted=112)
     drawn = labelled_sheet(panels, across=1, panels_across=STEPS, edge=edge)
-    path = save(drawn, folder / f"{setting.stem('growing')}.png")
-    yield Picture(
-        stem=path.stem,
-        alt=f"The image of one latent in the course of training, a line for every row ({setting})",
-        caption=f"The image of seed 0 in the course of training, made by G_ema. {setting}.",
-        path=path,
-        artefact=setting.artefact,
-    )
+    alt = f"The image of one latent in the course of training, a line for every row ({where})"
+    caption = f"The image of seed 0 in the course of training, made by G_ema: {where}."
+    return _Drawn(small(drawn), alt, caption)
 
 
 def _evenly(count: int, wanted: int) -> list[int]:
@@ -182,46 +247,35 @@ def _clock(row: str, ticks: pd.DataFrame, kimg: float) -> str:
 
 
 def _of_run(
-    folder: Path, run: "pd.Series[Any]", run_folder: RunFolder, problems: list[str]
-) -> Iterator[Picture]:
+    draft: "partial[_Draft]", grids: list[tuple[float, Path]], folder: Path, where: str
+) -> Iterator[_Draft]:
     """The last grid of a run, its walks and its neighbours, as far as they are there."""
-    run_id, where = str(run["run_id"]), plain(f"{run['artefact']} row {run['row']}")
-    picture = partial(Picture, artefact=str(run["artefact"]), run_id=run_id)
-    for kimg, source in grid_paths(run_folder.samples)[-1:]:
+    for kimg, source in grids[-1:]:
+        alt = f"Samples of {where} at {kimg:g} kimg beside reals"
         caption = f"Samples of G_ema of the seeds 0 to 35 at {kimg:g} kimg, left, and reals."
-        stem = file_stem(run_id, "samples")
-        for path in _tried(problems, partial(_small, source, folder / f"{stem}.png")):
-            yield picture(stem, f"Samples of {where} at {kimg:g} kimg beside reals", caption, path)
-    if (source := run_folder.path / "walk.png").is_file():
-        stem = file_stem(run_id, "walk")
+        yield _copy(draft, "samples", source, alt, caption)
+    if (source := folder / "walk.png").is_file():
         caption = "Walks between two latents, a line each, by spherical interpolation; G_ema."
-        for path in _tried(problems, partial(_small, source, folder / f"{stem}.png")):
-            yield picture(stem, f"Walks between latents of {where}", caption, path)
-    if (source := run_folder.path / "neighbours.json").is_file():
-        stem = file_stem(run_id, "neighbours")
-        alt = f"Samples of {where}, each beside the training images nearest to it"
-        for told in _tried(problems, partial(read_neighbours, source)):
-            make = partial(_with_labels, source.with_suffix(".png"), folder / f"{stem}.png", told)
-            for path in _tried(problems, make):
-                yield picture(stem, alt, told.in_words(), path)
+        yield _copy(draft, "walk", source, f"Walks between latents of {where}", caption)
+    if (source := folder / "neighbours.json").is_file():
+        stamps = [_stamp(path) for path in (source, source.with_suffix(".png")) if path.is_file()]
+        draw = partial(_draw_neighbours, source, where)
+        stem = file_stem(draft.keywords["run_id"], "neighbours")
+        yield draft(stem=stem, inputs=[where, *stamps], draw=draw)
 
 
-def _with_labels(source: Path, target: Path, told: Neighbours) -> Path:
-    if _is_fresh(target, source):
-        return target
-    return save(labelled_neighbours(read_png(source), told), target)
+def _copy(draft: "partial[_Draft]", kind: str, source: Path, alt: str, caption: str) -> _Draft:
+    """A picture of a run as it is, made smaller where it is large."""
+
+    def draw(_: list[str]) -> _Drawn:
+        return _Drawn(shown(source), alt, caption)
+
+    stem = file_stem(draft.keywords["run_id"], kind)
+    return draft(stem=stem, inputs=[alt, caption, _stamp(source)], draw=draw)
 
 
-def _small(source: Path, target: Path) -> Path:
-    """A PNG to show: `source` where it is small enough, else `target`, made of it."""
-    if source.stat().st_size <= MOST_BYTES:
-        return source
-    if _is_fresh(target, source):
-        return target
-    picture = read_png(source)
-    picture.thumbnail((MOST_WIDE, MOST_WIDE))
-    return save(picture, target)
-
-
-def _is_fresh(target: Path, source: Path) -> bool:
-    return target.is_file() and target.stat().st_mtime_ns > source.stat().st_mtime_ns
+def _draw_neighbours(source: Path, where: str, _: list[str]) -> _Drawn:
+    told = read_neighbours(source)
+    drawn = labelled_neighbours(source.with_suffix(".png"), told)
+    alt = f"Samples of {where}, each beside the training images nearest to it"
+    return _Drawn(small(drawn), alt, told.in_words())

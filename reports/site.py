@@ -6,28 +6,23 @@ one script that sorts tables and reads values off curves. The same inputs make t
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
+from jinja2 import Environment
 
-from pgbench.reports.curves import Figure
-from pgbench.reports.incremental import Page, write_pages
-from pgbench.reports.pages import Claim, claims, distinct, mark, natural, templates
-from pgbench.reports.pictures import Picture, Shown, copy_pictures, copy_static
+from pgbench.reports.figures import Figure
+from pgbench.reports.names import distinct
+from pgbench.reports.output import Made, Output
+from pgbench.reports.pages import Claim, claims, mark, natural, templates
+from pgbench.reports.run_files import Source
+from pgbench.reports.sheets import Picture
 from pgbench.reports.tables import Table
 
+STATIC = Path(__file__).parent / "static"
 Line = dict[str, Any]  # a run: its row of load_runs, and `href`, its page
-
-
-@dataclass(frozen=True)
-class RunDetail:
-    """What the files of a run say: each as its JSON; `protocols` by metric."""
-
-    config: Mapping[str, object]
-    environment: Mapping[str, object] = field(default_factory=dict)
-    protocols: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    status: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,17 +35,27 @@ class Missing:
 
 @dataclass
 class Parts:
-    """What one page shows; tables and figures with the names they are linked by."""
+    """What the page of an artefact shows; `files` to download by the stem of what they hold."""
 
-    tables: list[tuple[str, Table]] = field(default_factory=list)
-    figures: list[tuple[str, Figure]] = field(default_factory=list)
-    shown: list[tuple[str, Shown]] = field(default_factory=list)
-    files: dict[str, list[str]] = field(default_factory=dict)  # by stem, relative to the report
+    tables: list[Table] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
     runs: list[Line] = field(default_factory=list)
+    files: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Page:
+    """A page: its file, its template and what that is given; `source` is read when it is made."""
+
+    name: str
+    template: str
+    inputs: Mapping[str, object]
+    source: Source | None = None
 
 
 def write_site(
-    out: Path,
+    output: Output,
     *,
     title: str,
     runs: pd.DataFrame,
@@ -59,34 +64,40 @@ def write_site(
     pictures: Sequence[Picture],
     ledger: pd.DataFrame | None,
     problems: Sequence[str],
-    details: Mapping[str, RunDetail],
+    sources: Mapping[str, Source],
     missing: Sequence[Missing] = (),
-    files: Iterable[Path] = (),
-) -> list[Path]:
-    """Write the report into `out`; returns the paths of all its files, also of unchanged ones.
+) -> None:
+    """Write the pages into the report's folder; stems are safe file names, all different.
 
-    `ledger` has the fields of `pages.Claim` as columns. `files` are downloads that lie under `out`
-    already: those named after a table or figure are offered beside it.
+    `ledger` has the fields of `pages.Claim` as columns. Files that are in the folder already and
+    named after a table or figure are offered beside it.
     """
-    out.mkdir(parents=True, exist_ok=True)
     lines, told = _lines(runs), claims(ledger)
-    shown = copy_pictures(out, pictures)
-    of_artefact, of_run = _parts(lines, tables, figures, shown, _by_stem(out, files))
+    of_artefact = _parts(lines, tables, figures, pictures, _by_stem(output.files()))
     stems = zip(of_artefact, distinct(of_artefact), strict=True)
     links = {name: f"artefacts/{stem}.html" for name, stem in stems}
     common = {"title": title, "links": links}
-    pages = [
+    made = templates()
+    for page in [
         _index(lines, of_artefact, common, told, list(missing), list(problems)),
         *_artefact_pages(of_artefact, common, told),
-        *_run_pages(lines, of_run, common, details),
-    ]
-    others = [*copy_static(out), *(f"pictures/{one.name}" for one in shown if one.kind)]
-    write_pages(out, pages, others=others, templates=templates())
-    return [out / name for name in [*(page.name for page in pages), *others]]
+        *_run_pages(lines, pictures, common, sources),
+    ]:
+        stamp = page.source and page.source.stamp
+        output.keep(page.name, [page.template, page.inputs, stamp], partial(_render, made, page))
+    for path in sorted(STATIC.iterdir()):
+        output.put(f"static/{path.name}", path.read_bytes())
+
+
+def _render(made: Environment, page: _Page) -> Made:
+    inputs = {**page.inputs, "detail": page.source and page.source.read()}
+    text = made.get_template(page.template).render(inputs)
+    return Made({page.name: text.encode()})
 
 
 def _lines(runs: pd.DataFrame) -> list[Line]:
-    records = runs.astype(object).where(runs.notna(), None).to_dict("records")
+    told = runs.drop(columns="path")  # where a run lies on this machine is on no page
+    records = told.astype(object).where(told.notna(), None).to_dict("records")
     stems = distinct(str(record["run_id"]) for record in records)
     return [
         {**{str(name): value for name, value in record.items()}, "href": f"runs/{stem}.html"}
@@ -94,11 +105,12 @@ def _lines(runs: pd.DataFrame) -> list[Line]:
     ]
 
 
-def _by_stem(out: Path, files: Iterable[Path]) -> dict[str, list[str]]:
-    """Paths relative to `out`, by the stem of their names."""
+def _by_stem(files: Iterable[str]) -> dict[str, list[str]]:
+    """The downloads there are, by the stem of their names."""
     stems: dict[str, list[str]] = {}
-    for path in sorted(files):
-        stems.setdefault(path.stem, []).append(path.relative_to(out).as_posix())
+    for file in sorted(files):
+        if file.startswith(("tables/", "figures/")):
+            stems.setdefault(PurePosixPath(file).stem, []).append(file)
     return stems
 
 
@@ -106,31 +118,26 @@ def _parts(
     lines: list[Line],
     tables: Sequence[Table],
     figures: Sequence[Figure],
-    shown: Sequence[Shown],
+    pictures: Sequence[Picture],
     files: dict[str, list[str]],
-) -> tuple[dict[str, Parts], dict[str, Parts]]:
-    """What the page of every artefact, and of every run, shows."""
-    of_run = {str(line["run_id"]): Parts(runs=[line]) for line in lines}
-    names = {line["artefact"] for line in lines} | {table.artefact for table in tables}
-    names |= {one.artefact for one in figures if one.run_id not in of_run}
-    names |= {one.picture.artefact for one in shown if one.picture.run_id not in of_run}
-    of_artefact = {name: Parts() for name in sorted(names, key=natural)}
+) -> dict[str, Parts]:
+    """What the page of every artefact shows, tables of the paper first."""
+    shown = [picture for picture in pictures if picture.run_id is None]
+    names = {str(line["artefact"]) for line in lines}
+    names |= {table.artefact for table in tables} | {figure.artefact for figure in figures}
+    names |= {picture.artefact for picture in shown}
+    parts = {name: Parts() for name in sorted(names, key=natural)}
     for line in lines:
-        of_artefact[line["artefact"]].runs.append(line)
-    for name, table in zip(distinct(one.stem for one in tables), tables, strict=True):
-        _give(of_artefact[table.artefact], files, table.stem).tables.append((name, table))
-    for name, figure in zip(distinct(one.stem for one in figures), figures, strict=True):
-        owner = of_run.get(figure.run_id or "") or of_artefact[figure.artefact]
-        _give(owner, files, figure.stem).figures.append((name, figure))
-    for name, one in zip(distinct(one.picture.stem for one in shown), shown, strict=True):
-        owner = of_run.get(one.picture.run_id or "") or of_artefact[one.picture.artefact]
-        owner.shown.append((name, one))
-    return of_artefact, of_run
-
-
-def _give(owner: Parts, files: dict[str, list[str]], stem: str) -> Parts:
-    owner.files |= {stem: files[stem]} if stem in files else {}
-    return owner
+        parts[line["artefact"]].runs.append(line)
+    for table in tables:
+        parts[table.artefact].tables.append(table)
+        parts[table.artefact].files[table.stem] = files.get(table.stem, [])
+    for figure in figures:
+        parts[figure.artefact].figures.append(figure)
+        parts[figure.artefact].files[figure.stem] = files.get(figure.stem, [])
+    for picture in shown:
+        parts[picture.artefact].pictures.append(picture)
+    return parts
 
 
 def _index(
@@ -140,43 +147,45 @@ def _index(
     told: list[Claim],
     missing: list[Missing],
     problems: list[str],
-) -> Page:
+) -> _Page:
     inputs = {"root": "", "runs": lines, "claims": told, "run_links": _run_links(told, lines)}
     inputs |= {"missing": missing, "problems": problems, "counts": _counts(lines)}
     inputs["artefacts"] = [
         {
             "name": name,
-            "tables": [(anchor, table.title) for anchor, table in parts.tables],
-            "figures": [(anchor, figure.title) for anchor, figure in parts.figures],
-            "pictures": len(parts.shown),
+            "tables": [(table.stem, table.title) for table in parts.tables],
+            "figures": [(figure.stem, figure.title) for figure in parts.figures],
+            "pictures": len(parts.pictures),
             "counts": _counts(parts.runs),
         }
         for name, parts in of_artefact.items()
     ]
-    return Page("index.html", "index.html.j2", {**common, **inputs})
+    return _Page("index.html", "index.html.j2", {**common, **inputs})
 
 
 def _artefact_pages(
     of_artefact: dict[str, Parts], common: dict[str, Any], told: list[Claim]
-) -> Iterator[Page]:
+) -> Iterator[_Page]:
     for name, parts in of_artefact.items():
         here = [claim for claim in told if claim.artefact == name]
         inputs = {"root": "../", "artefact": name, "parts": parts, "claims": here}
         inputs["run_links"] = _run_links(here, parts.runs)
-        yield Page(common["links"][name], "artefact.html.j2", {**common, **inputs})
+        yield _Page(common["links"][name], "artefact.html.j2", {**common, **inputs})
 
 
 def _run_pages(
     lines: list[Line],
-    of_run: dict[str, Parts],
+    pictures: Sequence[Picture],
     common: dict[str, Any],
-    details: Mapping[str, RunDetail],
-) -> Iterator[Page]:
+    sources: Mapping[str, Source],
+) -> Iterator[_Page]:
+    of_run: dict[str | None, list[Picture]] = {}
+    for picture in pictures:
+        of_run.setdefault(picture.run_id, []).append(picture)
     for line in lines:
-        run_id = str(line["run_id"])
-        inputs = {"root": "../", "run": line, "parts": of_run[run_id]}
-        inputs["detail"] = details.get(run_id, RunDetail({}))
-        yield Page(line["href"], "run.html.j2", {**common, **inputs})
+        shown = of_run.get(line["run_id"], [])
+        inputs = {**common, "root": "../", "run": line, "pictures": shown}
+        yield _Page(line["href"], "run.html.j2", inputs, sources[line["run_id"]])
 
 
 def _run_links(told: list[Claim], lines: list[Line]) -> dict[str, str]:

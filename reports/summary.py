@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from pgbench.reports.aggregate import aggregate, row_status
-from pgbench.reports.markdown import file_stem
+from pgbench.reports.names import file_stem
 from pgbench.reports.tables import NONE, Cell
 
 NOT_RUN = "not run"

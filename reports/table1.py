@@ -11,6 +11,9 @@ from pgbench.reports.beside import (
     VERDICT_COLUMN,
     beside,
     comparison,
+    key_name,
+    level_order,
+    most_images,
     protocol_note,
     read_paper,
     sources,
@@ -19,7 +22,6 @@ from pgbench.reports.beside import (
     triple_columns,
     triples,
 )
-from pgbench.reports.keys import key_name, level_order, most_images
 from pgbench.reports.summary import Place, Summary, summarise
 from pgbench.reports.tables import Cell, Column, Table
 
@@ -53,7 +55,7 @@ def tables(summary: Summary) -> list[Table]:
         notes = (*NOTES, *sources(lines), *_own_notes(lines, names["swd"]), *protocol_note(means))
         made.append(_averages(summary, place, lines=lines, names=names, notes=notes))
         if any(key.isdecimal() for key in lines["key"]):
-            made.append(_levels(place, lines, swd=names["swd"], notes=notes))
+            made.append(_levels(place, lines, swd=names["swd"]))
     return made
 
 
@@ -132,7 +134,7 @@ def _averages(
     )
 
 
-def _levels(place: Place, lines: pd.DataFrame, *, swd: str | None, notes: tuple[str, ...]) -> Table:
+def _levels(place: Place, lines: pd.DataFrame, *, swd: str | None) -> Table:
     levels = [key for key in lines["key"].unique() if key.isdecimal()]
     columns = [triples(lines, level) for level in levels]
     return Table(
@@ -147,7 +149,7 @@ def _levels(place: Place, lines: pd.DataFrame, *, swd: str | None, notes: tuple[
             (Cell(row), *(cell for column in columns for cell in column[number]))
             for number, row in enumerate(LABELS)
         ),
-        notes=notes,
+        notes=(f"The notes of {place.stem(ARTEFACT)} hold here, too.",),
         artefact=ARTEFACT,
         tidy=lines[lines["key"].isin(levels)],
     )

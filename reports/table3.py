@@ -13,16 +13,17 @@ from pgbench.reports.beside import (
     best_of,
     comparison,
     difference_cell,
+    most_images,
     no_published,
     ours_cell,
     published_cell,
     read_paper,
     sources,
+    style,
     tell_apart,
     triple_columns,
     whole,
 )
-from pgbench.reports.keys import most_images, style
 from pgbench.reports.summary import Place, Summary
 from pgbench.reports.tables import NONE, Cell, Column, Table
 

@@ -14,14 +14,15 @@ from pgbench.reports.beside import (
     VERDICT_COLUMN,
     beside,
     comparison,
+    most_images,
     protocol_note,
     read_paper,
     sources,
     status_cells,
+    style,
     tell_apart,
     triples,
 )
-from pgbench.reports.keys import most_images, style
 from pgbench.reports.summary import Place, Summary
 from pgbench.reports.tables import NONE, Cell, Column, Table
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pgbench.reports.aggregate import interval, status_words
 from pgbench.reports.beside import read_paper
-from pgbench.reports.markdown import file_stem
+from pgbench.reports.names import file_stem
 from pgbench.reports.summary import Summary
 from pgbench.reports.tables import NONE, Cell, Column, Table
 

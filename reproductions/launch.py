@@ -22,8 +22,8 @@ from pgbench.compiling import Choice, compiled_resolutions
 from pgbench.config import RunConfig
 from pgbench.data import ImageStore, Sampler
 from pgbench.distributed import ALONE, LostRank, World
-from pgbench.environment import choose_device, note_session, peak_memory_mb
-from pgbench.evaluate import check_store, evaluate_missing
+from pgbench.environment import choose_device, note_session, out_of_memory, peak_memory_mb
+from pgbench.evaluate import assist, check_store, evaluate_missing
 from pgbench.results import RunFolder, RunStatus
 from pgbench.schedule import TrainingPoint
 from pgbench.sources import lasting_name, open_dataset
@@ -59,11 +59,11 @@ def run(
         status = folder.read_status()
         if status is not None and status.status == "done":
             log.info("%s is done already", folder.path)
-            world.tell(status.model_dump_json().encode())
+            world.share(status.model_dump_json())
             return status
         store = _open_store(config, data)
         _sweep(folder)
-        world.tell(b"")
+        world.share()
         chosen = choose_device(device, tf32=config.numerics.precision == "tf32")
         note_session(
             folder.environment_path,
@@ -80,9 +80,10 @@ def run(
 def _follow(
     config: RunConfig, *, data: str, out: Path, device: str, compiling: Choice, world: World
 ) -> RunStatus:
-    """Do what the first process does, and write nothing."""
-    ended = world.tell(b"")
-    if ended:
+    """Do what the first process does, write nothing and say nothing."""
+    log.addHandler(logging.NullHandler())
+    ended = world.share()
+    if ended is not None:
         return RunStatus.model_validate_json(ended)
     folder = RunFolder(out / config.run_id)  # may lie on another machine
     chosen = choose_device(device, tf32=config.numerics.precision == "tf32")
@@ -121,9 +122,10 @@ class _Session:
         self.world = world
 
     def run(self) -> RunStatus:
-        with _stop_signals() as should_stop, _Bar(self.config, self.world, should_stop) as bar:
+        with _stop_signals(self.world) as should_stop:
             try:
-                finished = self._train_and_evaluate(bar, should_stop)
+                with _Bar(self.config, self.world, should_stop) as bar:
+                    finished = self._train_and_evaluate(bar, should_stop)
                 return self._conclude("done" if finished else "interrupted")
             except (Interrupted, KeyboardInterrupt):  # the second Ctrl-C
                 return self._conclude("interrupted")
@@ -131,7 +133,9 @@ class _Session:
                 return self._conclude("interrupted", str(error))
             except FloatingPointError as error:
                 return self._conclude("failed", f"diverged: {error}")
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
                 self._conclude("interrupted", "out of memory")
                 raise ValueError(
                     f"{self.device} has too little memory for this profile; take a smaller one"
@@ -139,14 +143,17 @@ class _Session:
 
     def _train_and_evaluate(self, bar: "_Bar", should_stop: Callable[[], bool]) -> bool:
         def evaluate() -> None:
-            if self.world.rank == 0:
-                evaluate_missing(
-                    self.folder,
-                    self.config,
-                    self.store,
-                    device=self.device,
-                    on_progress=bar.measure,
-                )
+            if self.world.rank:
+                assist(self.world, self.device)
+                return
+            evaluate_missing(
+                self.folder,
+                self.config,
+                self.store,
+                device=self.device,
+                on_progress=bar.measure,
+                world=self.world,
+            )
 
         data = self.config.data
         sampler = Sampler(
@@ -236,15 +243,16 @@ class _Bar:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
+def _stop_signals(world: World) -> Iterator[Callable[[], bool]]:
     """The first Ctrl-C or SIGTERM asks to stop at the next step; the second one is served."""
     asked: list[int] = []
+    saved = ", with everything saved" if world.size == 1 else ""  # torchrun also asks after a loss
 
     def ask(number: int, _: FrameType | None) -> None:
         asked.append(number)
         for each, handler in before.items():
             signal.signal(each, handler)
-        log.warning("stopping at the next step, with everything saved")
+        log.warning("stopping at the next step%s", saved)
 
     before = {each: signal.signal(each, ask) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -278,4 +286,5 @@ def _tell(folder: RunFolder, status: RunStatus) -> None:
     if status.status == "failed":
         log.error("%s failed: %s; the last good state is kept", where, status.error)
     if status.status == "interrupted":
-        log.warning("%s was interrupted; the same command goes on from there", where)
+        why = f": {status.error}" if status.error else ""
+        log.warning("%s was interrupted%s; the same command goes on from there", where, why)

@@ -4,6 +4,8 @@ The rows are those of the released configuration at 128x128. Row h, "non-cripple
 longer training", exists in none: ours takes the baseline's fmap_base 8192 and 19,000 kimg.
 """
 
+from typing import Unpack
+
 from pgbench.config import (
     DataConfig,
     DiscriminatorConfig,
@@ -15,7 +17,7 @@ from pgbench.config import (
     ScheduleConfig,
     replace,
 )
-from pgbench.reproductions.profiles import Scale
+from pgbench.reproductions.profiles import Asked, Scale, placed, scaled
 
 # Gulrajani et al. (2017): WGAN-GP at full resolution from the start
 A = RunConfig(
@@ -162,22 +164,7 @@ SCALES = {
 }
 
 
-def row_config(
-    row: str,
-    *,
-    profile: str,
-    dataset: str,
-    mirror: bool,
-    num_images: int | None,
-    seed: int,
-    phase_kimg: float | None = None,
-) -> RunConfig:
+def row_config(row: str, **asked: Unpack[Asked]) -> RunConfig:
     """The configuration of one row at the scale of a profile; `phase_kimg` overrides 800/800."""
-    scale = SCALES[profile]
-    config = replace(ROWS[row], **scale.changes(converged=row == "h"))
-    ema = config.optimiser.ema**scale.ema_power
-    data = {"name": dataset, "mirror": mirror, "num_images": num_images}
-    phases = {"train_kimg": phase_kimg, "fade_kimg": phase_kimg} if phase_kimg is not None else {}
-    return replace(
-        config, profile=profile, seed=seed, data=data, optimiser={"ema": ema}, schedule=phases
-    )
+    scale = SCALES[asked["profile"]]
+    return placed(scaled(ROWS[row], scale, converged=row == "h"), **asked)

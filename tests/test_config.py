@@ -37,6 +37,7 @@ PLAIN = {
     "data": {"name": "celeba", "resolution": 128, "mirror": True, "num_images": None},
     "generator": {
         "resolution": 128,
+        "kind": "progressive",
         "latent_size": 512,
         "normalize_latents": True,
         "fmap_base": 8192,
@@ -49,9 +50,11 @@ PLAIN = {
     },
     "discriminator": {
         "resolution": 128,
+        "kind": "progressive",
         "fmap_base": 8192,
         "fmap_max": 512,
         "layer_norm": False,
+        "batch_norm": False,
         "minibatch_layer": "stddev",
         "stddev_group": None,
         "fused_from": None,
@@ -93,6 +96,7 @@ CHANGES = {
     "data.mirror": False,
     "data.num_images": 30_000,
     "generator.resolution": 64,
+    "generator.kind": "modes",
     "generator.latent_size": 128,
     "generator.normalize_latents": False,
     "generator.fmap_base": 2048,
@@ -103,9 +107,11 @@ CHANGES = {
     "generator.output": "tanh",
     "generator.equalized_lr": False,
     "discriminator.resolution": 64,
+    "discriminator.kind": "growing-modes",
     "discriminator.fmap_base": 2048,
     "discriminator.fmap_max": 256,
     "discriminator.layer_norm": True,
+    "discriminator.batch_norm": True,
     "discriminator.minibatch_layer": "discrimination",
     "discriminator.stddev_group": 4,
     "discriminator.fused_from": 32,
@@ -329,3 +335,8 @@ def test_refuses_networks_of_another_resolution_than_the_data():
             ),
             discriminator={"resolution": 16},
         )
+
+
+def test_run_id_of_a_row_with_a_slash_and_a_space():
+    config = replace(CONFIG, artefact="table4", row="K/4 wgan-gp")
+    assert config.run_id == f"table4-K4-wgan-gp-celeba-paper-s0-{config.hash8}"

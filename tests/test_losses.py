@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 
 from pgbench.config import LossConfig
 from pgbench.losses import (
+    DLoss,
     LsganNoise,
+    d_loss,
     g_loss,
     gradient_penalty,
-    lsgan_d_loss,
-    wgan_gp_d_loss,
 )
 
 SHAPE = (4, 3, 2, 2)
+LSGAN = LossConfig(kind="lsgan")
 
 
 def normal(*shape, seed=0):
@@ -31,8 +32,9 @@ def uniform(count=4, seed=0):
 
 def wgan_gp(score, real, fake, *, mix, config):
     """The loss of D with its penalty at x̂."""
-    penalty = gradient_penalty(score, real, fake, mix=mix, gamma=config.gamma)
-    return wgan_gp_d_loss(score(real), score(fake), penalty, config)
+    penalty = config.gp_lambda * gradient_penalty(score, real, fake, mix=mix, gamma=config.gamma)
+    loss = d_loss(score(real), score(fake), config)
+    return DLoss(loss.total + penalty, loss.real_score, loss.fake_score, penalty)
 
 
 REAL, FAKE, MIX = normal(*SHAPE, seed=1), normal(*SHAPE, seed=2), uniform()
@@ -154,7 +156,7 @@ def test_no_gradient_reaches_the_images():
 
 def test_lsgan_against_numpy():
     _, score = linear(2.0)
-    loss = lsgan_d_loss(score(REAL), score(FAKE))
+    loss = d_loss(score(REAL), score(FAKE), LSGAN)
     real, fake = score(REAL).numpy(), score(FAKE).numpy()
     expected = np.mean(real**2) + 0.1 * np.mean((fake - 1) ** 2)
     assert loss.total.item() == pytest.approx(expected, rel=1e-12)
@@ -169,8 +171,8 @@ def test_lsgan_is_0_where_d_says_0_for_reals_and_1_for_fakes():
         return (x.flatten(1).mean(1) > 0).double()
 
     ones = torch.ones(SHAPE).double()
-    assert lsgan_d_loss(score(-ones), score(ones)).total == 0
-    assert lsgan_d_loss(score(ones), score(-ones)).total.item() == pytest.approx(1.1)
+    assert d_loss(score(-ones), score(ones), LSGAN).total == 0
+    assert d_loss(score(ones), score(-ones), LSGAN).total.item() == pytest.approx(1.1)
 
 
 def test_g_loss():

@@ -8,7 +8,7 @@ import torch
 
 from pgbench.config import DiscriminatorConfig, GeneratorConfig, LossConfig
 from pgbench.layers import Conv, downscale, upscale
-from pgbench.losses import gradient_penalty, wgan_gp_d_loss
+from pgbench.losses import d_loss, gradient_penalty
 from pgbench.networks import Discriminator, Generator, num_maps
 
 SQRT2 = math.sqrt(2)
@@ -369,7 +369,7 @@ def total_loss(discriminator, lod, fake):
         return discriminator(images, lod)
 
     penalty = gradient_penalty(score, real, fake, mix=mix, gamma=2.0)
-    return wgan_gp_d_loss(score(real), score(fake), penalty, LossConfig(gamma=2.0)).total
+    return d_loss(score(real), score(fake), LossConfig()).total + 10 * penalty
 
 
 @pytest.mark.parametrize("lod", [0.0, 0.5, 2.0])
@@ -404,9 +404,9 @@ def test_the_penalty_is_finite_when_all_images_are_one(config):
     scores = discriminator(fake)
     mix = torch.full((4,), 0.5).double()
     penalty = gradient_penalty(discriminator, fake, fake, mix=mix, gamma=1.0)
-    loss = wgan_gp_d_loss(scores, scores, penalty, LossConfig())
-    loss.total.backward()
-    assert torch.isfinite(loss.total)
+    loss = d_loss(scores, scores, LossConfig()).total + 10 * penalty
+    loss.backward()
+    assert torch.isfinite(loss)
     grads = [p.grad for p in discriminator.parameters() if p.grad is not None]
     assert all(torch.isfinite(grad).all() for grad in grads)
 

@@ -343,6 +343,7 @@ class TestLoad:
             ["second", 1, "failed", 12.5, 90.0, "diverged"],
             [RUN_ID, 0, "interrupted", 0.0, 90.0, None],
         ]
+        assert frame["path"].tolist() == [run.path.parent / "more" / "second", run.path]
         assert frame["config_hash"].nunique() == 1  # only the seed differs
 
     def test_hidden_folders_and_circles_are_passed_by(self, run: RunFolder) -> None:

@@ -45,13 +45,13 @@ def make(tiny_store: ImageStore) -> Callable[[RunConfig], Trainer]:
 def d_losses(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What every loss of D was of, and what it was."""
     calls: list[dict[str, Any]] = []
-    plain = Steps.d
+    plain = Steps.d_scores
 
     def watched(steps: Steps, reals: Tensor, fakes: Tensor, *rest: Any) -> DLoss:
         calls.append({"real": reals, "fake": fakes, "loss": plain(steps, reals, fakes, *rest)})
         return calls[-1]["loss"]
 
-    monkeypatch.setattr(Steps, "d", watched)
+    monkeypatch.setattr(Steps, "d_scores", watched)
     return calls
 
 

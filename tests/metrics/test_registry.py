@@ -21,6 +21,8 @@ from pgbench.metrics.registry import SWD_VERSION
         ("fid50k", "fid", 50_000, True),
         ("kid1k", "kid", 1000, True),
         ("prdc500", "prdc", 500, True),
+        ("modes25k", "modes", 10 * 25_600, False),
+        ("modes64", "modes", 640, False),
     ],
 )
 def test_names_carry_the_count(name, kind, num_images, needs_reals):
@@ -28,7 +30,7 @@ def test_names_carry_the_count(name, kind, num_images, needs_reals):
     version = SWD_VERSION if kind == "swd" else 1
     assert spec == MetricSpec(name, kind, num_images, version)
     assert spec.needs_reals == needs_reals
-    assert spec.needs_features == (kind not in ("swd", "msssim"))
+    assert spec.needs_features == (kind not in ("swd", "msssim", "modes"))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_another_network_has_names_of_its_own(name, kind):
     ],
 )
 def test_other_names_are_refused(name):
-    with pytest.raises(ValueError, match="give swd, msssim, is, fid, kid or prdc") as caught:
+    with pytest.raises(ValueError, match="give swd, msssim, is, fid, kid, prdc or modes") as caught:
         parse(name)
     assert repr(name) in str(caught.value)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pgbench.reports.markdown import file_stem
+from pgbench.reports.names import file_stem
 from pgbench.results import Record, RunFolder, RunStatus
 
 MakeRun = Callable[..., RunFolder]

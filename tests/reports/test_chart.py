@@ -5,7 +5,7 @@ import math
 import pytest
 
 from pgbench.reports.chart import BOTTOM, LEFT, RIGHT, TOP, chart, number
-from pgbench.reports.curves import Curve, Figure
+from pgbench.reports.figures import Curve, Figure
 
 NAN = math.nan
 MIDDLE = (LEFT + RIGHT) / 2

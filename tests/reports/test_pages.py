@@ -9,7 +9,6 @@ from pgbench.reports.pages import (
     Claim,
     artefact_name,
     claims,
-    distinct,
     effect,
     flat,
     mark,
@@ -32,18 +31,6 @@ def test_a_ledger_s_empty_cells_keep_the_defaults() -> None:
 )
 def test_effect(value: str | float | None, text: str) -> None:
     assert effect(value) == text
-
-
-@pytest.mark.parametrize(
-    ("names", "stems"),
-    [
-        (["a", "a", "A"], ["a", "a-2", "A-3"]),
-        (["a-2", "a", "a"], ["a-2", "a", "a-3"]),
-        (["", "/"], ["unnamed", "unnamed-2"]),
-    ],
-)
-def test_distinct(names: list[str], stems: list[str]) -> None:
-    assert distinct(names) == stems
 
 
 def test_tables_come_before_figures_and_ten_behind_two() -> None:

@@ -1,5 +1,6 @@
 """Sheets hold the images of the grids in their order; damaged files cost themselves alone."""
 
+import io
 import json
 import os
 import struct
@@ -19,13 +20,13 @@ from pgbench.reports.canvas import (
     MOST_BYTES,
     Labelled,
     labelled_sheet,
-    save,
     shown_edge,
+    small,
     titled,
 )
-from pgbench.reports.pictures import Picture
+from pgbench.reports.output import report_folder
 from pgbench.reports.sample_grids import grid_paths, read_grid, read_png
-from pgbench.reports.sheets import write_sheets
+from pgbench.reports.sheets import Picture, pictures
 from pgbench.reports.training_stats import load_stats
 from pgbench.results import RunFolder, load_runs
 
@@ -48,16 +49,22 @@ def with_grids(run: RunFolder, *clocks: float, fakes: int = 0, reals: Pixels | N
 
 
 def made(results: Path, out: Path) -> tuple[dict[str, Picture], list[str]]:
-    pictures, problems = write_sheets(
-        results, out, runs=load_runs(results), stats=load_stats(results)
+    runs = load_runs(results)
+    with report_folder(out) as output:
+        found, problems = pictures(output, runs, load_stats(runs))
+    for picture in found:
+        assert (out / picture.name).stat().st_size <= MOST_BYTES
+        assert pixels(out / picture.name).shape == (picture.height, picture.width, 3)
+        assert picture.alt
+        assert picture.caption
+    assert sorted(path.name for path in (out / "pictures").glob("*")) == sorted(
+        Path(picture.name).name for picture in found
     )
-    assert all(picture.path.stat().st_size <= MOST_BYTES for picture in pictures)
-    assert all(picture.alt and picture.caption for picture in pictures)
-    return {picture.stem: picture for picture in pictures}, problems
+    return {picture.stem: picture for picture in found}, problems
 
 
-def pixels(path: Path) -> Pixels:
-    with Image.open(path) as picture:
+def pixels(source: Path | bytes) -> Pixels:
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
         return np.asarray(picture.convert("RGB"))
 
 
@@ -92,9 +99,9 @@ def test_rows_stand_side_by_side_with_reals(
 ) -> None:
     with_grids(make_run("a", resolution=EDGE), 2.0)
     with_grids(make_run("b", resolution=EDGE), 2.0, fakes=10)
-    pictures, problems = made(results, tmp_path / "out")
+    shown, problems = made(results, tmp_path / "out")
     assert problems == []
-    sheet = pixels(pictures["table1-samples-portraits-desktop-16"].path)
+    sheet = pixels(tmp_path / "out" / shown["table1-samples-portraits-desktop-16"].name)
     edge = 48
     assert sheet.shape == (LINE + 4 * edge, 3 * 4 * edge + 2 * GAP, 3)
     panels = [images(0), images(10), images(99)]
@@ -104,7 +111,7 @@ def test_rows_stand_side_by_side_with_reals(
             y = LINE + row * edge
             assert sheet[y, x].tolist() == panel[6 * row + column, :, 0, 0].tolist()
             assert sheet[y + edge - 1, x + edge - 1].tolist() == sheet[y, x].tolist()
-    assert "rows a, b, and as many real" in pictures["table1-samples-portraits-desktop-16"].alt
+    assert "rows a, b, and as many real" in shown["table1-samples-portraits-desktop-16"].alt
 
 
 def test_the_finished_run_of_the_lowest_seed_stands_for_its_row(
@@ -112,8 +119,8 @@ def test_the_finished_run_of_the_lowest_seed_stands_for_its_row(
 ) -> None:
     for seed, status in ((0, "running"), (1, "done"), (2, "done")):
         with_grids(make_run("a", resolution=EDGE, seed=seed, status=status), 2.0, fakes=seed)
-    pictures, _ = made(results, tmp_path / "out")
-    sheet = pixels(pictures["table1-samples-portraits-desktop-16"].path)
+    shown, _ = made(results, tmp_path / "out")
+    sheet = pixels(tmp_path / "out" / shown["table1-samples-portraits-desktop-16"].name)
     assert sheet[LINE, 0].tolist() == images(1)[0, :, 0, 0].tolist()
 
 
@@ -122,12 +129,12 @@ def test_one_latent_grows_through_the_clocks(
 ) -> None:
     run = make_run("a", resolution=EDGE)
     with_grids(run, *(float(kimg) for kimg in range(15)))
-    pictures, _ = made(results, tmp_path / "out")
-    sheet = pixels(pictures["table1-growing-portraits-desktop-16"].path)
+    shown, _ = made(results, tmp_path / "out")
+    sheet = pixels(tmp_path / "out" / shown["table1-growing-portraits-desktop-16"].name)
     edge = 112
     assert sheet.shape == (LINE + edge, 8 * (edge + GAP) - GAP, 3)
-    shown = [sheet[LINE, number * (edge + GAP)].tolist() for number in range(8)]
-    assert shown == [images(2 * number)[0, :, 0, 0].tolist() for number in range(8)]
+    found = [sheet[LINE, number * (edge + GAP)].tolist() for number in range(8)]
+    assert found == [images(2 * number)[0, :, 0, 0].tolist() for number in range(8)]
 
 
 def test_without_grids_there_are_no_pictures(
@@ -143,7 +150,8 @@ def test_the_grid_of_a_run_is_shown_as_it_is_where_it_is_small(
     run = make_run("a", resolution=EDGE)
     with_grids(run, 1.0, 2.0)
     picture = made(results, tmp_path / "out")[0][f"{run.run_id}-samples"]
-    assert picture.path == run.samples / "fakes-reals-000002.0.png"
+    source = run.samples / "fakes-reals-000002.0.png"
+    assert (tmp_path / "out" / picture.name).read_bytes() == source.read_bytes()
     assert (picture.run_id, picture.artefact) == (run.run_id, "table1")
 
 
@@ -154,14 +162,27 @@ def test_large_grids_become_small_files_once(
     fakes = np.random.default_rng(0).integers(0, 256, (36, 3, 64, 64), np.uint8)
     run.samples.mkdir(exist_ok=True)
     save_sheets(run.samples / "fakes-reals-000002.0.png", fakes, fakes)
-    path = made(results, tmp_path / "out")[0][f"{run.run_id}-samples"].path
-    assert path.parent == tmp_path / "out"
+    (name,) = [one.name for one in made(results, tmp_path / "out")[0].values() if one.run_id]
+    assert name.endswith("-samples.jpeg")
+    path = tmp_path / "out" / name
+    assert pixels(path).shape == (384, 776, 3)
     before = path.stat().st_mtime_ns
-    assert made(results, tmp_path / "out")[0][f"{run.run_id}-samples"].path == path
+    made(results, tmp_path / "out")
     assert path.stat().st_mtime_ns == before
     os.utime(run.samples / "fakes-reals-000002.0.png", ns=(before + 10**9, before + 10**9))
-    assert made(results, tmp_path / "out")[0][f"{run.run_id}-samples"].path == path
+    made(results, tmp_path / "out")
     assert path.stat().st_mtime_ns != before
+
+
+def test_what_could_not_be_shown_is_told_again(
+    make_run: MakeRun, results: Path, tmp_path: Path
+) -> None:
+    for row in ("a", "b"):
+        with_grids(make_run(row, resolution=EDGE), 2.0)
+    damaged = make_run("b", resolution=EDGE).samples / "fakes-reals-000002.0.png"
+    damaged.write_bytes(b"")
+    assert made(results, tmp_path / "out") == made(results, tmp_path / "out")
+    assert made(results, tmp_path / "out")[1] != []
 
 
 def png(width: int, height: int) -> bytes:
@@ -181,7 +202,7 @@ def png(width: int, height: int) -> bytes:
         (b"", "is no picture"),
         (b"GIF89a", "is no picture"),
         (png(776, 384)[:60], "is no picture"),
-        (png(100_000, 100_000), "is no picture"),
+        (png(100_000, 100_000), "it has 100000x100000 pixels"),
         (png(12_000, 12_000), "it has 12000x12000 pixels"),
     ],
 )
@@ -192,8 +213,8 @@ def test_damaged_grids_cost_their_own_panel_alone(
     damaged = make_run("b", resolution=EDGE)
     with_grids(damaged, 2.0)
     (damaged.samples / "fakes-reals-000002.0.png").write_bytes(content)
-    pictures, problems = made(results, tmp_path / "out")
-    assert "rows a, and" in pictures["table1-samples-portraits-desktop-16"].alt
+    shown, problems = made(results, tmp_path / "out")
+    assert "rows a, and" in shown["table1-samples-portraits-desktop-16"].alt
     assert len(problems) == 1
     assert problems[0].startswith("A picture was set aside: ")
     with pytest.raises(ValueError, match=why):
@@ -204,8 +225,8 @@ def test_a_grid_of_another_resolution_is_set_aside(
     make_run: MakeRun, results: Path, tmp_path: Path
 ) -> None:
     with_grids(make_run("a", resolution=128), 2.0)
-    pictures, problems = made(results, tmp_path / "out")
-    assert "table1-samples-portraits-desktop-128" not in pictures
+    shown, problems = made(results, tmp_path / "out")
+    assert "table1-samples-portraits-desktop-128" not in shown
     assert "no grid of 128x128 images" in problems[0]
 
 
@@ -229,15 +250,16 @@ def test_neighbours_and_walks_are_shown_where_they_are(
     (run.path / "neighbours.json").write_text(json.dumps(FOUND))
     Image.new("RGB", (3 * 64 + 8, 2 * 64), "red").save(run.path / "neighbours.png")
     Image.new("RGB", (512, 256), "blue").save(run.path / "walk.png")
-    pictures, problems = made(results, tmp_path / "out")
+    shown, problems = made(results, tmp_path / "out")
     assert problems == []
-    neighbours = pictures[f"{run.run_id}-neighbours"]
+    neighbours = shown[f"{run.run_id}-neighbours"]
     assert "median 10.00 for 2 samples, 8.00 for 3 reals that were not" in neighbours.caption
-    shown = pixels(neighbours.path)
-    assert shown.shape == (2 * 64 + LINE, 3 * 64 + 8, 3)
-    assert (shown[LINE:] == (255, 0, 0)).all()
-    assert (shown[:LINE] == 0).any()  # the labels
-    assert pictures[f"{run.run_id}-walk"].path == run.path / "walk.png"
+    drawn = pixels(tmp_path / "out" / neighbours.name)
+    assert drawn.shape == (2 * 64 + LINE, 3 * 64 + 8, 3)
+    assert (drawn[LINE:] == (255, 0, 0)).all()
+    assert (drawn[:LINE] == 0).any()  # the labels
+    walk = tmp_path / "out" / shown[f"{run.run_id}-walk"].name
+    assert walk.read_bytes() == (run.path / "walk.png").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -248,18 +270,23 @@ def test_damaged_neighbours_are_set_aside(
 ) -> None:
     run = make_run("a", resolution=EDGE)
     (run.path / "neighbours.json").write_text(text)
-    pictures, problems = made(results, tmp_path / "out")
-    assert pictures == {}
+    shown, problems = made(results, tmp_path / "out")
+    assert shown == {}
     assert "neighbours.json is damaged" in problems[0]
 
 
-def test_what_is_too_large_gets_fewer_colours_then_pixels(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (600, 900, 3), np.uint8)
-    path = save(Image.fromarray(noise), tmp_path / "a.png")
-    assert path.stat().st_size <= MOST_BYTES
-    assert pixels(path).shape[1] < 900
-    small = Image.new("RGB", (30, 20), "red")
-    assert pixels(save(small, tmp_path / "b.png")).shape == (20, 30, 3)
+def test_what_is_too_large_becomes_a_jpeg_then_smaller() -> None:
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8))
+    grain = rng.integers(0, 4, (600, 900, 3), np.uint8)
+    smooth = np.asarray(coarse.resize((900, 600))) // 2 + grain
+    for picture, size in ((smooth, (600, 900, 3)), (grain * 85, (300, 450, 3))):
+        content = small(Image.fromarray(picture.astype(np.uint8)))
+        assert content.startswith(b"\xff\xd8\xff")
+        assert len(content) <= MOST_BYTES
+        assert pixels(content).shape == size
+    assert small(coarse).startswith(b"\x89PNG")
+    assert np.array_equal(pixels(small(coarse)), np.asarray(coarse))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The pages without a browser: structure, escaping, links, bytes, and what is written again."""
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
@@ -10,11 +9,12 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 import pytest
-from PIL import Image
 
-from pgbench.reports.curves import Curve, Figure
-from pgbench.reports.pictures import Picture
-from pgbench.reports.site import Missing, RunDetail, write_site
+from pgbench.reports.figures import Curve, Figure
+from pgbench.reports.output import report_folder
+from pgbench.reports.run_files import RunDetail, Source
+from pgbench.reports.sheets import Picture
+from pgbench.reports.site import Missing, write_site
 from pgbench.reports.tables import Cell, Column, Table
 from pgbench.results import RUN_COLUMNS
 
@@ -58,7 +58,7 @@ def runs_of(*changes: Mapping[str, object]) -> pd.DataFrame:
     first: dict[str, object] = {"run_id": "table1-g", "artefact": "table1", "row": "g"}
     first |= {"dataset": "portraits", "profile": "desktop", "seed": 0, "resolution": 32}
     first |= {"status": "done", "kimg": 72.0, "total_kimg": 72.0, "wall_sec": 1800.0}
-    first |= {"error": None, "config_hash": "51f99a9d"}
+    first |= {"error": None, "config_hash": "51f99a9d", "path": Path("anywhere")}
     return pd.DataFrame([first | dict(change) for change in changes], columns=RUN_COLUMNS)
 
 
@@ -83,15 +83,36 @@ def figure_of(stem: str = "swd", **changes: object) -> Figure:
     return Figure(stem, **(fields | changes))  # type: ignore[arg-type]
 
 
+def picture_of(stem: str = "grid", **changes: object) -> Picture:
+    fields: dict[str, object] = {"alt": "alt", "caption": "", "width": 8, "height": 4}
+    return Picture(stem, f"pictures/{stem}.png", **(fields | changes))  # type: ignore[arg-type]
+
+
+def source_of(detail: RunDetail, stamp: object = 0) -> Source:
+    return Source(stamp, lambda: detail)
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> WriteSite:
-    """Write a report into tmp_path/out of a run, a table and a figure, changed as asked."""
+    """Write a report into tmp_path/out of a run, a table and a figure, changed as asked.
+
+    `files` are put there first, by their names.
+    """
 
     def write(out: str = "out", **changes: Any) -> list[Path]:
         inputs: dict[str, Any] = {"title": "A report", "runs": runs_of({}), "tables": [table_of()]}
         inputs |= {"figures": [figure_of()], "pictures": [], "ledger": None, "problems": []}
-        inputs |= {"details": {"table1-g": RunDetail({"lr": 1e-3, "data": {"name": "p"}})}}
-        return write_site(tmp_path / out, **(inputs | changes))
+        files = changes.pop("files", {})
+        inputs |= changes
+        plain = source_of(RunDetail({"lr": 1e-3, "data": {"name": "p"}}))
+        inputs["sources"] = {run_id: plain for run_id in inputs["runs"]["run_id"]} | changes.get(
+            "sources", {}
+        )
+        with report_folder(tmp_path / out) as output:
+            for name, content in files.items():
+                output.put(name, content)
+            write_site(output, **inputs)
+        return [tmp_path / out / name for name in output.files() if name not in files]
 
     return write
 
@@ -113,13 +134,11 @@ def test_there_is_an_overview_and_a_page_per_artefact_and_run(
 
 
 def test_every_link_leads_somewhere_inside(site: WriteSite, tmp_path: Path) -> None:
-    Image.new("RGB", (8, 4)).save(tmp_path / "grid.png")
-    pictures = [Picture("g rid", "alt", "", tmp_path / "grid.png", run_id="table1-g")]
+    pictures = [picture_of("grid", run_id="table1-g"), picture_of("rows", artefact="table1")]
     ledger = pd.DataFrame([{"claim": "c", "artefact": "table1", "runs": ["table1-g"]}])
-    csv = tmp_path / "out" / "swd.csv"
-    csv.parent.mkdir()
-    csv.write_text("x,y\n")
-    paths = site(pictures=pictures, ledger=ledger, files=[csv])
+    names = ("figures/swd.csv", "tables/table1-portraits.tex", "pictures/grid.png")
+    files = dict.fromkeys([*names, "pictures/rows.png"], "content")
+    paths = site(pictures=pictures, ledger=ledger, files=files)
     seen = set()
     for document in documents(paths).values():
         for _, attrs in document.tags:
@@ -138,7 +157,7 @@ def test_every_link_leads_somewhere_inside(site: WriteSite, tmp_path: Path) -> N
                     ids = [attrs.get("id") for _, attrs in Document(target).tags]
                     assert ids.count(unquote(parts.fragment)) == 1, link
                 seen.add(target.name)
-    assert seen >= {"swd.csv", "g-rid.png", "site.css", "site.js", "index.html", "table1-g.html"}
+    assert seen >= {*(Path(file).name for file in files), "site.css", "site.js", "index.html"}
 
 
 def test_the_files_name_no_other_place() -> None:
@@ -149,7 +168,7 @@ def test_the_files_name_no_other_place() -> None:
 
 
 def test_pages_have_landmarks_one_heading_and_unique_ids(site: WriteSite) -> None:
-    for document in documents(site(tables=[table_of(), table_of()])).values():
+    for document in documents(site(tables=[table_of(), table_of("more")])).values():
         names = [tag for tag, _ in document.tags]
         assert [names.count(tag) for tag in ("header", "main", "footer", "h1")] == [1, 1, 1, 1]
         assert document.all("html") == [{"lang": "en"}]
@@ -205,7 +224,7 @@ def test_a_figure_without_values_says_so(site: WriteSite) -> None:
 
 
 def test_nothing_found_says_how_to_begin(site: WriteSite) -> None:
-    empty = {"runs": runs_of(), "tables": [], "figures": [], "details": {}}
+    empty = {"runs": runs_of(), "tables": [], "figures": []}
     paths = site(**empty, missing=[Missing("Table 1", "pgbench run ablation --row all")])
     assert [path.name for path in paths] == ["index.html", "site.css", "site.js"]
     text = Document(paths[0]).text
@@ -245,10 +264,9 @@ def test_failed_and_unfinished_runs_are_told_apart_in_words(site: WriteSite) -> 
     assert len(pages["index.html"].all("span", class_="mark unfinished")) == 3
 
 
-def test_hostile_text_stays_text(site: WriteSite, tmp_path: Path) -> None:
+def test_hostile_text_stays_text(site: WriteSite) -> None:
     quoted = f'"{HOSTILE}'
     config = {HOSTILE: HOSTILE, "nested": {quoted: [HOSTILE]}, "end": "</pre></script>"}
-    detail = RunDetail(config, {"sessions": [config]}, {HOSTILE: config}, config)
     changes = {"run_id": HOSTILE, "artefact": quoted, "row": quoted, "dataset": HOSTILE}
     runs = runs_of(changes | {"profile": HOSTILE, "status": "failed", "error": HOSTILE})
     cells = ((Cell(HOSTILE, note=quoted), Cell(HOSTILE, 1.0, "status", best=True), Cell(quoted)),)
@@ -256,8 +274,9 @@ def test_hostile_text_stays_text(site: WriteSite, tmp_path: Path) -> None:
     curve = Curve(HOSTILE, (1.0, 2.0), (1.0, 2.0))
     words = {"title": quoted, "caption": HOSTILE, "x_label": HOSTILE, "y_label": quoted}
     figures = [figure_of(**words, curves=(curve, curve), artefact=quoted, marks_label=HOSTILE)]
-    figures += [figure_of(HOSTILE, **words, curves=(curve, curve), run_id=HOSTILE, marks=(1.5,))]
-    pictures = [Picture(quoted, quoted, HOSTILE, tmp_path / f"{HOSTILE[:8]}.png", run_id=HOSTILE)]
+    own = [figure_of("own", **words, curves=(curve, curve), marks=(1.5,))]
+    detail = RunDetail(config, {"sessions": [config]}, {HOSTILE: config}, config, own)
+    pictures = [picture_of(alt=quoted, caption=HOSTILE, run_id=HOSTILE)]
     ledger = pd.DataFrame([{"claim": HOSTILE, "where": quoted, "verdict": quoted, "note": HOSTILE}])
     paths = site(
         title=HOSTILE,
@@ -267,7 +286,7 @@ def test_hostile_text_stays_text(site: WriteSite, tmp_path: Path) -> None:
         pictures=pictures,
         ledger=ledger,
         problems=[quoted],
-        details={HOSTILE: detail},
+        sources={HOSTILE: source_of(detail)},
         missing=[Missing(quoted, HOSTILE)],
     )
     assert len(paths) == 5
@@ -293,17 +312,11 @@ def test_hostile_names_make_safe_distinct_files(site: WriteSite, tmp_path: Path)
 
 
 def test_the_same_inputs_make_the_same_bytes(site: WriteSite, tmp_path: Path) -> None:
-    Image.new("RGB", (8, 4)).save(tmp_path / "grid.png")
-    (tmp_path / "else").mkdir()
-    Image.new("RGB", (8, 4)).save(tmp_path / "else" / "grid.png")
-    sources = [tmp_path / "grid.png", tmp_path / "else" / "grid.png"]
-    made = []
-    for out, source in zip(("one", "two"), sources, strict=True):
-        paths = site(out, pictures=[Picture("g", "alt", "caption", source)])
-        made.append({path.relative_to(tmp_path / out): path.read_bytes() for path in paths})
+    made = [
+        {path.relative_to(tmp_path / out): path.read_bytes() for path in site(out, runs=runs)}
+        for out, runs in (("one", runs_of({})), ("two", runs_of({"path": Path("elsewhere")})))
+    ]
     assert made[0] == made[1]
-    manifests = [(tmp_path / out / ".site.json").read_bytes() for out in ("one", "two")]
-    assert manifests[0] == manifests[1]
 
 
 def test_only_pages_whose_inputs_changed_are_written_again(site: WriteSite) -> None:
@@ -325,75 +338,32 @@ def test_a_changed_curve_is_drawn_again(site: WriteSite) -> None:
     assert {name for name in before if after[name] != before[name]} == {"table1.html"}
 
 
-def test_a_page_that_was_edited_or_cut_is_written_again(site: WriteSite) -> None:
-    index = site()[0]
-    text = index.read_text()
-    index.write_text(text[:100])
-    assert site()[0].read_text() == text
+def test_the_files_of_a_run_are_read_only_when_they_changed(site: WriteSite) -> None:
+    def never() -> RunDetail:
+        raise AssertionError("it was read")
+
+    detail = RunDetail({"lr": 1.0}, figures=[figure_of("loss")])
+    site(sources={"table1-g": source_of(detail, stamp=1)})
+    page = site(sources={"table1-g": Source(1, never)})[2].read_text()
+    assert 'id="figure-loss"' in page
+    with pytest.raises(AssertionError, match="it was read"):
+        site(sources={"table1-g": Source(2, never)})
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", '{"index.html": 3}', "\udcff"])
-def test_a_damaged_manifest_only_costs_time(site: WriteSite, tmp_path: Path, damage: str) -> None:
-    text = site()[0].read_text()
-    (tmp_path / "out" / ".site.json").write_text(damage, errors="surrogateescape")
-    assert site()[0].read_text() == text
-
-
-def test_pages_of_runs_that_are_gone_are_removed_and_nothing_else(
-    site: WriteSite, tmp_path: Path
-) -> None:
-    out, kept = tmp_path / "out", tmp_path / "kept.html"
-    site(runs=runs_of({}, {"run_id": "gone"}))
-    kept.write_text("mine")
-    (out / "runs" / "mine.html").write_text("mine")
-    manifest = json.loads((out / ".site.json").read_text())
-    manifest |= {"../kept.html": ["", ""], "runs/../../kept.html": ["", ""]}
-    (out / ".site.json").write_text(json.dumps(manifest))
-    site()
-    assert sorted(path.name for path in (out / "runs").iterdir()) == ["mine.html", "table1-g.html"]
-    assert kept.read_text() == "mine"
-
-
-def test_pictures_lie_beside_the_pages_with_their_size(site: WriteSite, tmp_path: Path) -> None:
-    Image.new("RGB", (30, 20)).save(tmp_path / "a.PNG")
-    (tmp_path / "film.mp4").write_bytes(b"film")
-    (tmp_path / "bad.png").write_text("no image")
-    (tmp_path / "page.html").write_text("<script>")
-    names = ["a.PNG", "film.mp4", "bad.png", "page.html", "absent.png"]
-    pictures = [Picture("same", f"shows {n}", "", tmp_path / n, artefact="table1") for n in names]
-    paths = site(pictures=pictures)
-    copied = [path for path in paths if path.parent.name == "pictures"]
-    assert [path.name for path in copied] == ["same.png", "same-2.mp4"]
-    assert copied[0].read_bytes() == (tmp_path / "a.PNG").read_bytes()
-    document = documents(paths)["table1.html"]
-    (image,) = document.all("img")
-    assert (image["alt"], image["width"], image["height"]) == ("shows a.PNG", "30", "20")
-    assert document.all("video")[0]["src"] == "../pictures/same-2.mp4"
-    for name in names[2:]:
-        assert f"The picture {name} is not there or cannot be read." in document.text
-
-
-def test_a_picture_too_large_to_decode_is_not_shown(
-    site: WriteSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
-    page = site(pictures=[Picture("a", "", "", tmp_path / "a.png", artefact="table1")])[1]
-    assert "cannot be read" in page.read_text()
-
-
-def test_figures_of_unknown_runs_are_shown_with_their_artefact(site: WriteSite) -> None:
-    paths = site(figures=[figure_of(run_id="nobody"), figure_of("mine", run_id="table1-g")])
-    pages = {name: page.path.read_text() for name, page in documents(paths).items()}
-    assert 'id="figure-swd"' in pages["table1.html"]
-    assert 'id="figure-mine"' in pages["table1-g.html"]
-    assert 'id="figure-mine"' not in pages["table1.html"]
+def test_pictures_have_their_size(site: WriteSite) -> None:
+    pictures = [picture_of("a", alt="shows a", artefact="table1"), picture_of(run_id="table1-g")]
+    pages = documents(site(pictures=pictures))
+    (image,) = pages["table1.html"].all("img")
+    assert image["src"] == "../pictures/a.png"
+    assert (image["alt"], image["width"], image["height"]) == ("shows a", "8", "4")
+    assert len(pages["table1-g.html"].all("img")) == 1
 
 
 def test_a_report_of_twenty_runs_stays_small(site: WriteSite) -> None:
     clock = tuple(float(i) for i in range(50))
     curves = tuple(Curve(f"c{i}", clock, clock, clock, clock) for i in range(3))
     names = [f"run-{i}" for i in range(20)]
-    figures = [figure_of(f"{n}-{i}", curves=curves, run_id=n) for n in names for i in range(5)]
-    paths = site(runs=runs_of(*({"run_id": name} for name in names)), figures=figures)
+    detail = RunDetail({}, figures=[figure_of(f"f{i}", curves=curves) for i in range(5)])
+    sources = {name: source_of(detail) for name in names}
+    paths = site(runs=runs_of(*({"run_id": name} for name in names)), sources=sources)
     assert sum(path.stat().st_size for path in paths) < 3_000_000

@@ -1,6 +1,7 @@
 """Statistics of training come back as they were written, whatever else lies in the files."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,10 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pgbench.reports.training_stats import hours_at, load_stats, run_folders
-from pgbench.results import RunFolder
+from pgbench.reports.training_stats import hours_at
+from pgbench.reports.training_stats import load_stats as load_stats_of
+from pgbench.results import RunFolder, load_runs
 
 MakeRun = Callable[..., RunFolder]
+
+
+def load_stats(results: Path, cache: Path | None = None) -> pd.DataFrame:
+    return load_stats_of(load_runs(results), cache=cache)
 
 
 def write(run: RunFolder, *lines: object) -> None:
@@ -82,19 +88,41 @@ def test_runs_without_statistics_are_fine(make_run: MakeRun, results: Path) -> N
     assert stats["kimg"].dtype == np.float64
 
 
-def test_the_first_of_two_runs_of_one_name_counts(make_run: MakeRun, results: Path) -> None:
-    run = make_run("a")
-    deeper = results / "z" / run.run_id
-    deeper.mkdir(parents=True)
-    (deeper / "config.json").write_text("{}")
-    assert run_folders(results) == {run.run_id: run}
+def test_what_was_read_is_kept_until_it_changes(
+    make_run: MakeRun, results: Path, tmp_path: Path
+) -> None:
+    first, second = make_run("a"), make_run("b")
+    write(first, {"kimg": 1.0}, {"kimg": 2.0}, "damage")
+    write(second, {"kimg": 3.0})
+    fresh = load_stats(results)
+    for _ in range(2):
+        kept = load_stats(results, tmp_path)
+        pd.testing.assert_frame_equal(kept, fresh)
+        assert kept.attrs == fresh.attrs
+    write(second, {"kimg": 3.0}, {"kimg": 4.0})
+    assert load_stats(results, tmp_path)["kimg"].tolist() == [1.0, 2.0, 3.0, 4.0]
+    shutil.rmtree(first.path)
+    assert load_stats(results, tmp_path)["kimg"].tolist() == [3.0, 4.0]
 
 
-def test_links_that_form_a_circle_end(make_run: MakeRun, results: Path) -> None:
-    run = make_run("a")
-    (results / "loop").symlink_to(results, target_is_directory=True)
-    assert list(run_folders(results)) == [run.run_id]
-    assert list(run_folders(run.path)) == [run.run_id]
+@pytest.mark.parametrize("damage", [b"", b"PK", b"x" * 1000, None])
+def test_a_damaged_cache_only_costs_time(
+    make_run: MakeRun, results: Path, tmp_path: Path, damage: bytes | None
+) -> None:
+    write(make_run("a"), {"kimg": 1.0})
+    load_stats(results, tmp_path)
+    cache = tmp_path / "stats.npz"
+    whole = cache.read_bytes()
+    cache.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    assert load_stats(results, tmp_path)["kimg"].tolist() == [1.0]
+
+
+def test_a_cache_that_is_a_pickle_is_not_opened(
+    make_run: MakeRun, results: Path, tmp_path: Path
+) -> None:
+    write(make_run("a"), {"kimg": 1.0})
+    np.savez(tmp_path / "stats.npz", *([np.array([{}], dtype=object)] * 4))
+    assert load_stats(results, tmp_path)["kimg"].tolist() == [1.0]
 
 
 def test_hours_are_interpolated_from_the_start() -> None:

@@ -8,17 +8,18 @@ import pytest
 
 from pgbench.reports.latex import to_latex
 from pgbench.reports.markdown import to_markdown
+from pgbench.reports.run_files import devices
 from pgbench.reports.summary import summarise
 from pgbench.reports.tables import Table
 from pgbench.reports.training_time import tables
-from pgbench.results import RunFolder, load_devices, load_results, load_runs
+from pgbench.results import RunFolder, load_results, load_runs
 
 MakeRun = Callable[..., RunFolder]
 
 
 def made(results: Path) -> list[Table]:
-    devices = load_devices(results)
-    return tables(summarise(load_results(results), load_runs(results), devices=devices))
+    runs = load_runs(results)
+    return tables(summarise(load_results(results), runs, devices=devices(runs)))
 
 
 def trained_on(run: RunFolder, device: str) -> None:
@@ -106,7 +107,7 @@ def test_profiles_never_share_a_column(make_run: MakeRun, results: Path) -> None
 @pytest.mark.parametrize("text", ["{", "[]", '{"sessions": []}', '{"sessions": [{}]}', "[" * 10**5])
 def test_damaged_environments_say_nothing(make_run: MakeRun, results: Path, text: str) -> None:
     make_run("g").environment_path.write_text(text)
-    assert load_devices(results) == {}
+    assert devices(load_runs(results)) == {}
     (table,) = made(results)
     assert table.rows[-1][1].text == "not recorded"
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pgbench import training
+from pgbench import steps, training
 from pgbench.checkpoint import load_state, save_state
 from pgbench.config import RunConfig, replace
 from pgbench.data import ImageStore
@@ -258,7 +258,7 @@ def _nan_after_12_steps(monkeypatch: pytest.MonkeyPatch) -> None:
         calls.append(1)
         return g_loss(scores, config) * (math.nan if len(calls) > 12 else 1.0)
 
-    monkeypatch.setattr(training, "g_loss", bad)
+    monkeypatch.setattr(steps, "g_loss", bad)
 
 
 class TestDivergence:

@@ -1,0 +1,268 @@
+"""Training steps next to a plain eager loop: images/s, share of the machine's rate, peak memory.
+
+`python benchmarks/steps.py [--network desktop|table1] [--rows a g] [--resolutions 4 8 …] [--compile]`
+
+The plain loop is what the definitions say, op by op: each of D's passes alone, upsampling before the
+convolution, default Adam, G_ema in a loop, and D's weight gradients also in G's step. Both train
+the same networks from the same weights at a whole resolution. Each measurement is a process of
+its own, so that its peak memory is its own; on quiet cores.
+"""
+
+import argparse
+import copy
+import math
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pgbench.config import RunConfig, replace
+from pgbench.environment import choose_device
+from pgbench.layers import Conv
+from pgbench.networks import Discriminator, Generator
+from pgbench.reproductions.table1 import row_config
+from pgbench.training import Trainer
+from pgbench.work import products_per_real
+
+FULL = {"desktop": 32, "table1": 128}
+SECONDS = 3.0  # for each kind of step, after one to warm up
+
+
+def plain_conv(conv: Conv, x: Tensor) -> Tensor:
+    x = F.interpolate(x, scale_factor=2.0) if conv.upscale else x
+    return F.conv2d(x, conv.weight * conv.scale, conv.bias, padding=conv.padding)
+
+
+def plain_pixelnorm(x: Tensor) -> Tensor:
+    return x / torch.sqrt(torch.mean(x**2, dim=1, keepdim=True) + 1e-8)
+
+
+def plain_images(G: Generator, z: Tensor, level: int) -> Tensor:
+    """What G.at computes, straight from the definition, without a fade."""
+    x = plain_pixelnorm(z) if G.config.normalize_latents else z
+    slope = 0.0 if G.config.activation == "relu" else 0.2
+    for block in G.blocks[: len(G.blocks) - level]:
+        for layer in block:
+            conv = layer.conv
+            if isinstance(conv, Conv):
+                x = plain_conv(conv, x)
+            else:
+                x = torch.einsum("nl,lchw->nchw", x, conv.weight * conv.scale)
+                x = x if conv.bias is None else x + conv.bias[:, None, None]
+            x = F.leaky_relu(x if layer.norm is None else layer.norm(x), slope)
+            x = plain_pixelnorm(x) if G.config.pixelnorm else x
+    image = plain_conv(G.to_rgb[len(G.blocks) - 1 - level], x)
+    return torch.tanh(image) if G.config.output == "tanh" else image
+
+
+def plain_layer(layer: nn.Module, x: Tensor) -> Tensor:
+    x = plain_conv(layer.conv, x)
+    if layer.norm is not None:
+        x = F.layer_norm(x, x.shape[1:], eps=1e-4)
+        x = x * layer.norm.gain + layer.norm.bias[:, None, None]
+    return F.leaky_relu(x, 0.2)
+
+
+def plain_scores(D: Discriminator, x: Tensor, level: int) -> Tensor:
+    """What D.at computes, straight from the definition, without a fade."""
+    first = len(D.from_rgb) - 1 - level
+    x = F.leaky_relu(plain_conv(D.from_rgb[first], x), 0.2)
+    for i in range(first, 0, -1):
+        for layer in D.blocks[i - 1]:
+            x = plain_layer(layer, x)
+        x = F.avg_pool2d(x, 2)
+    if D.config.minibatch_layer == "stddev":
+        deviation = torch.sqrt(x.var(dim=0, unbiased=False) + 1e-8).mean()
+        x = torch.cat([x, deviation.expand(len(x), 1, 4, 4)], dim=1)
+    x = plain_layer(D.dense, plain_layer(D.conv, x)).flatten(1)
+    return F.linear(x, D.score.weight * D.score.scale, D.score.bias).squeeze(1)
+
+
+class PlainTrainer:
+    """The two steps, plainly."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.config, self.level = trainer.config, trainer.point().active_lods[0]
+        self.G, self.D, self.G_ema = (
+            copy.deepcopy(each) for each in (trainer.G, trainer.D, trainer.G_ema)
+        )
+        opt = self.config.optimiser
+        self.adams = [
+            torch.optim.Adam(each.parameters(), opt.lr, (opt.beta1, opt.beta2), opt.eps)
+            for each in (self.G, self.D)
+        ]
+
+    def d_step(self, reals: Tensor, z: Tensor, mix: Tensor) -> None:
+        loss = self.config.loss
+        with torch.no_grad():
+            fakes = plain_images(self.G, z, self.level)
+        real_scores = plain_scores(self.D, reals, self.level)
+        fake_scores = plain_scores(self.D, fakes, self.level)
+        mixed = torch.lerp(reals, fakes, mix[:, None, None, None]).requires_grad_()
+        scores = plain_scores(self.D, mixed, self.level)
+        (gradient,) = torch.autograd.grad(scores.sum(), mixed, create_graph=True)
+        norm = gradient.flatten(1).norm(dim=1)
+        total = fake_scores.mean() - real_scores.mean() + loss.eps_drift * (real_scores**2).mean()
+        total = total + loss.gp_lambda * ((norm - loss.gamma) ** 2).mean() / loss.gamma**2
+        self.adams[1].zero_grad()
+        total.backward()
+        self.adams[1].step()
+
+    def g_step(self, z: Tensor) -> None:
+        loss = -plain_scores(self.D, plain_images(self.G, z, self.level), self.level).mean()
+        self.adams[0].zero_grad()
+        loss.backward()
+        self.adams[0].step()
+        decay = self.config.optimiser.ema
+        with torch.no_grad():
+            for ema, weight in zip(self.G_ema.parameters(), self.G.parameters(), strict=True):
+                ema.mul_(decay).add_(weight, alpha=1 - decay)
+
+
+class Noise:
+    """Stands for a sampler: its images are drawn once and shown again and again."""
+
+    num_images = 500
+
+    def batch(self, _: int, count: int, *, resolution: int) -> np.ndarray:
+        rng = np.random.default_rng(0)
+        return rng.integers(0, 256, (count, 3, resolution, resolution), np.uint8)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured."""
+
+    network: str
+    row: str
+    resolution: int
+    kind: str  # plain, ours or compiled
+
+    def config(self) -> RunConfig:
+        profile = "paper" if self.network == "table1" else "desktop"
+        config = row_config(
+            self.row, profile=profile, dataset="noise", mirror=False, num_images=None, seed=0
+        )
+        return replace(config, schedule={"growing": True})
+
+
+def measure(case: Case) -> tuple[float, float]:
+    """Images shown to D per second, and the peak memory in MB."""
+    config = case.config()
+    trainer = Trainer(
+        config, Noise(), choose_device("auto"), compiling="on" if case.kind == "compiled" else "off"
+    )
+    level = int(math.log2(FULL[case.network] // case.resolution))
+    phases = len(trainer.G.blocks) - 1 - level
+    both = config.schedule.train_kimg + config.schedule.fade_kimg
+    trainer.nimg = round(1000 * phases * both)
+    trainer._follow(point := trainer.point())
+    assert (point.resolution, point.lod) == (case.resolution, level)
+    d_step, g_step = plain_steps(trainer) if case.kind == "plain" else our_steps(trainer)
+    n_critic = config.optimiser.n_critic
+    seconds = n_critic * per_call(d_step, trainer) + per_call(g_step, trainer)
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return n_critic * point.minibatch / seconds, peak
+
+
+def our_steps(trainer: Trainer) -> tuple[Callable[[], object], Callable[[], object]]:
+    """D's and G's step as the training makes them."""
+    point = trainer.point()
+    count = 1000 * trainer.config.schedule.total_kimg
+
+    def d_step() -> None:
+        trainer._d_step(point, trainer._fakes_of(trainer._latents(point), point))
+        assert trainer.nimg < count
+
+    return d_step, lambda: trainer._g_step(point, trainer._latents(point))
+
+
+def plain_steps(trainer: Trainer) -> tuple[Callable[[], object], Callable[[], object]]:
+    """The same of the plain loop, on the same images and latents."""
+    torch.use_deterministic_algorithms(False)
+    point, plain = trainer.point(), PlainTrainer(trainer)
+    shape = (point.minibatch, trainer.config.generator.latent_size)
+
+    def d_step() -> None:
+        pixels = trainer.sampler.batch(0, point.minibatch, resolution=point.resolution)
+        reals = torch.from_numpy(pixels).to(trainer.device).float() / 127.5 - 1
+        z, mix = torch.randn(shape), torch.rand(point.minibatch)
+        plain.d_step(reals, z.to(trainer.device), mix.to(trainer.device))
+
+    return d_step, lambda: plain.g_step(torch.randn(shape).to(trainer.device))
+
+
+def per_call(step: Callable[[], object], trainer: Trainer) -> float:
+    """Seconds of one step: the median of as many as fit, of at least three."""
+    step()
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < SECONDS:
+        started = time.perf_counter()
+        step()
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+        if sum(times) > 20 * SECONDS:
+            break
+    return float(np.median(times))
+
+
+def matrix_rate(_: int = 0) -> float:
+    """Multiplications per second of a float32 matrix product of 2048 x 2048."""
+    device = choose_device("auto")
+    a, b = torch.randn(2, 2048, 2048, device=device)
+    times = []
+    for _ in range(8):
+        started = time.perf_counter()
+        (a @ b)[0, 0].item()
+        times.append(time.perf_counter() - started)
+    return 2048**3 / min(times)
+
+
+def apart(function: Callable, argument: object) -> object:
+    """In a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, (argument,))
+
+
+def main() -> None:
+    """Print a line for each case."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", nargs="+", choices=list(FULL), default=list(FULL))
+    parser.add_argument("--rows", nargs="+", default=["a", "g"])
+    parser.add_argument("--resolutions", nargs="+", type=int, default=[4, 8, 16, 32, 64, 128])
+    parser.add_argument("--compile", action="store_true", help="measure compiled steps, too")
+    options = parser.parse_args()
+    rate = apart(matrix_rate, 0)
+    if not torch.cuda.is_available():
+        print("CUDA: not measured, there is no device")
+    print(f"{torch.get_num_threads()} threads, {2 * rate / 1e9:.0f} GFLOP/s in matrix products")
+    print("network row   res  plain/s   ours/s  ratio  of the rate  plain MB  ours MB")
+    for network in options.network:
+        for row in options.rows:
+            for resolution in options.resolutions:
+                if resolution <= FULL[network]:
+                    report(network, row, resolution, rate, options.compile)
+
+
+def report(network: str, row: str, resolution: int, rate: float, compiled: bool) -> None:
+    case = Case(network, row, resolution, "ours")
+    plain, plain_mb = apart(measure, Case(network, row, resolution, "plain"))
+    ours, ours_mb = apart(measure, case)
+    share = ours * products_per_real(case.config(), resolution) / rate
+    line = f"{network:7} {row:>3} {resolution:>4}²  {plain:7.1f}  {ours:7.1f}  {ours / plain:5.2f}"
+    line += f"  {share:11.0%}  {plain_mb:8.0f}  {ours_mb:7.0f}"
+    if compiled:
+        rate_compiled, _ = apart(measure, Case(network, row, resolution, "compiled"))
+        line += f"  compiled {rate_compiled:.1f}, {rate_compiled / plain:.2f}"
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

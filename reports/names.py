@@ -1,0 +1,34 @@
+"""Names that others chose, made safe: as file names, and as text on one line."""
+
+import re
+from collections.abc import Iterable
+
+_LONGEST = 120
+
+
+def file_stem(*parts: object) -> str:
+    """Parts joined by hyphens, with letters, digits, dots, plus and underscores only."""
+    safe = re.sub(r"[^A-Za-z0-9._+]+", "-", "-".join(str(part) for part in parts))
+    return safe.strip("-.")[:_LONGEST] or "unnamed"
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """A safe file name without its ending for each of `names`, all different in any case."""
+    stems: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        stem, count = file_stem(name), 2
+        while stem.lower() in taken:
+            stem, count = f"{file_stem(name)}-{count}", count + 1
+        stems.append(stem)
+        taken.add(stem.lower())
+    return stems
+
+
+def one_line(text: object, *, longest: int | None = None) -> str:
+    """Text without control and direction characters, cut where it is too long."""
+    printable = "".join(char if char.isprintable() else " " for char in str(text))
+    words = " ".join(printable.split())
+    if longest is None or len(words) <= longest:
+        return words
+    return f"{words[: longest - 1]}\N{HORIZONTAL ELLIPSIS}"
