@@ -50,8 +50,8 @@ def modes(
     Returns
     -------
     MetricResult
-        `modes` in [1, 1000] and `kl` in nats, in [0, log 1000], are means over the sets; `modes_std`
-        and `kl_std` the standard deviations over them (divisor: the number of sets).
+        `modes` in [1, 1000] and `kl` in nats, in [0, log 1000], are means over the sets;
+        `modes_std` and `kl_std` the standard deviations over them (divisor: the number of sets).
 
     Raises
     ------

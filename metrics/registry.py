@@ -1,10 +1,10 @@
 """Metric names, which carry the count they are computed from, and the result every metric returns.
 
 `swd16k` is the SWD of 16,384 images: the count biases the number, so it belongs to the name (paper,
-section 5). For swd and modes, k is 1024 (the paper's 16k are 16,384 images), for all others 1000; for
-msssim the number counts pairs, so `msssim10k` takes the paper's 10,000 pairs, 20,000 images; for modes
-it is that of each of ten sets, so `modes25k` takes the paper's ten times 25,600. Metrics of another
-network than Inception have names of their own: `fd-effnetlite0-50k` is no `fid50k`.
+section 5). For swd and modes, k is 1024 (the paper's 16k are 16,384 images), for all others 1000.
+For msssim the number counts pairs, so `msssim10k` takes the paper's 10,000 pairs, 20,000 images;
+for modes it is that of each of ten sets, so `modes25k` takes the paper's ten times 25,600. Metrics
+of another network than Inception have names of their own: `fd-effnetlite0-50k` is no `fid50k`.
 """
 
 import re
@@ -140,8 +140,8 @@ def parse(name: str) -> MetricSpec:
     )
     if found is None:
         raise ValueError(
-            f"{name!r} is no metric name: give swd, msssim, is, fid, kid, prdc or modes and a count, "
-            "such as swd16k (16,384 images), msssim10k (10,000 pairs) or fid50k (50,000 images)."
+            f"{name!r} is no metric name: give swd, msssim, is, fid, kid, prdc or modes and a "
+            "count, such as swd16k (16,384 images), msssim10k (10,000 pairs) or fid50k (50,000)."
         )
     kind = found[1] or _EFFNET[found[2]]
     thousand = 1024 if kind in ("swd", "modes") else 1000

@@ -20,7 +20,8 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 _PATIENCE = timedelta(hours=24)  # the others wait while one of them measures
-_LAST_WORDS = "last words"
+_MOMENT = timedelta(seconds=10)  # for the first process to hear what another one has to say
+_LAST_WORDS, _HEARD = "last words", "heard"
 
 
 class LostRank(ConnectionError):
@@ -84,10 +85,19 @@ class World:
         return [value, *(self._receive(rank) for rank in range(1, self.size))]
 
     def give_up(self, why: Exception) -> None:
-        """Leave a sentence for the others, who will notice that this process has gone."""
-        if self.store is not None:
-            with suppress(RuntimeError):  # the store may have gone, too
-                self.store.set(_LAST_WORDS, f"process {self.rank}: {why}")
+        """Leave with a sentence for the first process, unless this is the one.
+
+        Not before it was heard: torchrun ends all when it sees one end.
+        """
+        if self.store is None:
+            return
+        with suppress(RuntimeError):  # the store may have gone, too
+            if self.rank == 0:
+                self.store.set(_HEARD, "")
+                return
+            self.store.set(_LAST_WORDS, f"process {self.rank}: {why}")
+            dist.destroy_process_group()  # the first one notices
+            self.store.wait([_HEARD], _MOMENT)
 
     def _send(self, value: Any, rank: int) -> None:
         message = _packed(value)
@@ -111,6 +121,7 @@ class World:
         """Why the others went, for the first process, which tells it."""
         with suppress(RuntimeError):
             if self.rank == 0 and self.store is not None and self.store.check([_LAST_WORDS]):
+                self.store.set(_HEARD, "")
                 return str(self.store.get(_LAST_WORDS), "utf-8")
         return "another process of the run was lost"
 
@@ -135,7 +146,8 @@ def joined(device: str) -> Iterator[World]:
             world.give_up(error)
         raise
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def _join(*, cuda: bool) -> World:

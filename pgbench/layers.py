@@ -71,13 +71,13 @@ class Conv(_Scaled):
     def forward(self, x: Tensor) -> Tensor:
         x, weight = self.scaled(x)
         if self.upscale:
-            return F.conv_transpose2d(x, _upscaling(weight), self.bias, stride=2, padding=1)
+            return F.conv_transpose2d(x, upscaling(weight), self.bias, stride=2, padding=1)
         if not self.padding and x.shape[2:] == weight.shape[2:]:  # one output: a matrix product
             return F.linear(x.flatten(1), weight.flatten(1), self.bias)[:, :, None, None]
         return F.conv2d(x, weight, self.bias, padding=self.padding)
 
 
-def _upscaling(weight: Tensor) -> Tensor:
+def upscaling(weight: Tensor) -> Tensor:
     """3x3 weights (out, in, 3, 3) -> those of nearest-neighbour x2 and them, (in, out, 4, 4)."""
     padded = F.pad(weight.flip(2, 3).transpose(0, 1), (1, 1, 1, 1))
     rows = padded[:, :, 1:] + padded[:, :, :-1]

@@ -1,8 +1,9 @@
 """The tiny networks of table 4, one convolution per resolution (paper, section 6.3, appendix D).
 
-G has 64 maps at 4x4 and half as many at each doubling, D few enough to lose modes: a quarter or half
-of G's. D scores the flattened 4x4 maps. Grown, G has a 3x3 toRGB and D a 1x1 fromRGB at every
-resolution; else G ends in its last toRGB and D begins with its first convolution.
+G has 64 maps at 4x4 and half as many at each doubling, D few enough to lose modes: a quarter or
+half of G's. D scores the flattened 4x4 maps. Grown, G has a 3x3 toRGB and D a 1x1 fromRGB at every
+resolution, with as many maps as the convolution above hands down (at full resolution, where there
+is none, as its own gives); else G ends in its last toRGB and D begins with its first convolution.
 """
 
 import math
@@ -21,9 +22,17 @@ from pgbench.layers import (
     append_stddev,
     downscale,
     pixelnorm,
+    upscaling,
 )
 from pgbench.networks import Discriminator, Generator, check_lod, fraction_of, num_maps
-from pgbench.small_conv import halved_lrelu, small_conv
+from pgbench.small_conv import (
+    halved_lrelu,
+    normalised_lrelu,
+    small_conv,
+    small_enlarging_conv,
+)
+
+_FEW = 8  # maps; more of them fill a general kernel
 
 
 def _is_plain(x: Tensor) -> bool:
@@ -42,6 +51,16 @@ class SmallConv(Conv):
         return small_conv(x, weight, self.bias)
 
 
+class SmallEnlargingConv(Conv):
+    """A 3x3 convolution to few maps of what is enlarged before, on a CPU with code of our own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not _is_plain(x) or len(self.weight) > _FEW:
+            return super().forward(x)
+        x = small_enlarging_conv(x, upscaling(self.weight * self.scale))
+        return x if self.bias is None else x + self.bias[:, None, None]
+
+
 class _GeneratorLayer(nn.Module):
     """conv -> [batch norm] -> leaky ReLU 0.3 -> [pixelnorm]."""
 
@@ -54,7 +73,11 @@ class _GeneratorLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
-        x = F.leaky_relu(x if self.norm is None else self.norm(x), self.slope)
+        if self.norm is not None:
+            x = self.norm(x)
+        if self.pixelnorm and _is_plain(x):
+            return normalised_lrelu(x, self.slope)
+        x = F.leaky_relu(x, self.slope)
         return pixelnorm(x) if self.pixelnorm else x
 
 
@@ -69,7 +92,7 @@ class ModeGenerator(Generator):
             conv = LatentConv(config.latent_size, maps, equalized=equalized, rng=rng, bias=bias)
         else:
             above = num_maps(config, level - 2)
-            conv = Conv(
+            conv = SmallEnlargingConv(
                 above, maps, kernel=3, equalized=equalized, rng=rng, bias=bias, upscale=True
             )
         return nn.Sequential(_GeneratorLayer(conv, maps, config))

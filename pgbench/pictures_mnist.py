@@ -56,7 +56,7 @@ def mnist_rgb_store(
 
     The digits of image i are row i of `default_rng([seed, COMPOSITES]).integers(N, size=(.., 3))`;
     its label is the mode 100*R + 10*G + B, uint16. The store keeps digits and their numbers, and
-    what the classifier of modes needs: their labels and, where the folder has them, the test digits.
+    what the classifier of modes needs: their labels and, if the folder has them, the test digits.
     """
     digits, labels = open_mnist(path)
     rng = np.random.default_rng([seed, COMPOSITES])

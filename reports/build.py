@@ -41,7 +41,7 @@ from pgbench.results import load_results, load_runs, run_folders
 Judge = Callable[[pd.DataFrame, pd.DataFrame, pd.DataFrame], pd.DataFrame]
 Part = TypeVar("Part", Table, Figure)
 FIRST_RUN = "pgbench run ablation --row g"
-TITLE = "Progressive GANs, reproduced"
+TITLE = "Progressive GANs: our runs"
 ROWS = {
     table1.ARTEFACT: list(table1.LABELS),
     table3.ARTEFACT: list(table3.ROWS),

@@ -86,11 +86,10 @@ def chart(figure: Figure) -> Chart:
     x = _scale([xs for xs, *_ in arrays], (LEFT, RIGHT), log=figure.log_x)
     heights = [values for _, *of_curve in arrays for values in of_curve]
     y = _scale(heights, (BOTTOM, TOP), log=figure.log_y, margin=0.05)
-    few = sorted({value for xs, *_ in arrays for value in xs[xs > 0].tolist()})
-    x_values = few if figure.log_x and 1 < len(few) <= MARKERS else None
+    doublings = _doublings(xs for xs, *_ in arrays) if figure.log_x else None
     marks = x(np.array([mark for mark in figure.marks if x.low <= mark <= x.high], float))
     return Chart(
-        x.ticks(x_values),
+        x.ticks(doublings),
         y.ticks(),
         [round(float(mark), 1) for mark in marks],
         [
@@ -108,6 +107,13 @@ def number(value: float) -> str:
         return NONE
     whole = 10_000 <= abs(value) < 1e12 and value == round(value)
     return f"{int(value):,}" if whole else f"{value:.6g}"
+
+
+def _doublings(xs: Iterable[Floats]) -> list[float] | None:
+    """All values, where they are a few resolutions, each to have a tick."""
+    values = sorted({value for of_curve in xs for value in of_curve.tolist()})
+    few = 1 < len(values) <= MARKERS and values[0] >= 1
+    return values if few and all(math.log2(value).is_integer() for value in values) else None
 
 
 def _label(value: float) -> str:

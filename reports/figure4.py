@@ -87,10 +87,10 @@ def _panel(
 def _hours(values: pd.DataFrame, stats: pd.DataFrame) -> pd.Series:
     """Of training, at the clock of each value."""
     hours = pd.Series(np.nan, index=values.index, dtype="float64")
+    ticks = dict(list(stats[stats["run_id"].isin(values["run_id"].unique())].groupby("run_id")))
     for run_id, of_run in values.groupby("run_id"):
-        ticks = stats[stats["run_id"] == run_id]
-        if len(ticks):
-            hours.loc[of_run.index] = hours_at(ticks, of_run["kimg"])
+        if run_id in ticks:
+            hours.loc[of_run.index] = hours_at(ticks[run_id], of_run["kimg"])
     return hours
 
 

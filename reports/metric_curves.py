@@ -2,10 +2,11 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 
 from pgbench.reports.figures import Curve, Figure, floats, plain
-from pgbench.reports.names import file_stem
+from pgbench.reports.names import artefact_name, file_stem, row_order
 
 SETTING = ["artefact", "dataset", "profile", "resolution"]
 _VARIANT = ["config_hash", "dataset_fingerprint"]  # equal for values that are seeds of one thing
@@ -39,10 +40,10 @@ def _figure(values: pd.DataFrame, kind: str, setting: tuple[object, ...]) -> Fig
     if ours.empty:
         return None
     artefact, dataset, profile, resolution = map(str, setting)
-    where = f"{artefact}, {dataset} at {resolution}x{resolution}, profile {profile}"
+    where = f"{artefact_name(artefact)}, {dataset} at {resolution}x{resolution}, profile {profile}"
     return Figure(
         stem=file_stem(artefact, kind, dataset, profile, resolution),
-        title=plain(f"{label.partition(',')[0]} while training: {artefact}, {dataset}"),
+        title=plain(f"{label.partition(',')[0]} while training: {dataset}, profile {profile}"),
         caption=f"{metric}, {plain(where)}. {BANDS}.",
         x_label="thousand images shown (kimg)",
         y_label=label,
@@ -53,7 +54,7 @@ def _figure(values: pd.DataFrame, kind: str, setting: tuple[object, ...]) -> Fig
 
 
 def _curves(values: pd.DataFrame) -> list[Curve]:
-    rows = values.groupby("row")
+    rows = sorted(values.groupby("row"), key=lambda of: row_order(str(of[0])))
     return [curve for row, here in rows for curve in seed_curves(here, f"row {row}", x="kimg")]
 
 
@@ -102,14 +103,13 @@ def _most_seeds(done: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean_curve(seeds: pd.DataFrame, name: str, *, x: str) -> Curve:
-    count = seeds["run_id"].nunique()
-    at_clock = seeds.groupby("kimg").agg(
-        x=(x, "mean"),
-        y=("value", "mean"),
-        low=("value", "min"),
-        high=("value", "max"),
-        count=("run_id", "nunique"),
-    )
-    shared = at_clock[at_clock["count"] == at_clock["count"].max()]
-    low, high = (floats(shared[side]) if count > 1 else None for side in ("low", "high"))
-    return Curve(plain(name), floats(shared["x"]), floats(shared["y"]), low, high)
+    """Of runs with at most one value at each clock."""
+    ordered = seeds.sort_values("kimg", kind="stable")
+    y, at = (ordered[column].to_numpy(float) for column in ("value", x))
+    _, first, count = np.unique(ordered["kimg"], return_index=True, return_counts=True)
+    shared = count == count.max()
+    mean_x, mean_y = (floats((np.add.reduceat(of, first) / count)[shared]) for of in (at, y))
+    if seeds["run_id"].nunique() == 1:
+        return Curve(plain(name), mean_x, mean_y)
+    low, high = (floats(bound.reduceat(y, first)[shared]) for bound in (np.minimum, np.maximum))
+    return Curve(plain(name), mean_x, mean_y, low, high)

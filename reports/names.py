@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 _LONGEST = 120
+_ARTEFACTS = {"celebahq": "CelebA-HQ", "lsun": "LSUN", "lsgan": "LSGAN", "fid": "FID"}
 
 
 def file_stem(*parts: object) -> str:
@@ -32,3 +33,16 @@ def one_line(text: object, *, longest: int | None = None) -> str:
     if longest is None or len(words) <= longest:
         return words
     return f"{words[: longest - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def artefact_name(artefact: str) -> str:
+    """table1 -> Table 1, training_time -> Training time."""
+    if numbered := re.fullmatch(r"(table|figure)([0-9]{1,3}[a-z]?)", artefact):
+        return f"{numbered[1].capitalize()} {numbered[2]}"
+    words = artefact.replace("_", " ") or "Other"
+    return _ARTEFACTS.get(artefact, words[0].upper() + words[1:])
+
+
+def row_order(row: str) -> tuple[str, bool]:
+    """A key that sorts rows as the paper does: e* before e."""
+    return row.rstrip("*"), not row.endswith("*")

@@ -17,7 +17,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pgbench.reports.chart import chart, number
-from pgbench.reports.tables import NONE, Column, Table
+from pgbench.reports.names import artefact_name
+from pgbench.reports.tables import NONE, Column, Table, footnotes
 
 TEMPLATES = Path(__file__).parent / "templates"
 # What a status or a verdict says -> the mark in front of it; the first that fits.
@@ -108,12 +109,6 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [(kind, 0, ""), *numbered]
 
 
-def artefact_name(artefact: str) -> str:
-    """table1 -> Table 1; other names as they are."""
-    numbered = re.fullmatch(r"(table|figure)([0-9]{1,3}[a-z]?)", artefact)
-    return f"{numbered[1].capitalize()} {numbered[2]}" if numbered else artefact or "Other"
-
-
 def hours(seconds: float) -> str:
     """Such as 0.36 h."""
     return f"{seconds / 3600:.2f} h" if math.isfinite(seconds) else NONE
@@ -150,12 +145,6 @@ def published_columns(table: Table) -> set[int]:
     """The numbers of the columns that hold the paper's values."""
     found = range(len(table.columns))
     return {i for i in found if any(row[i].kind == "published" for row in table.rows)}
-
-
-def footnotes(table: Table) -> dict[str, int]:
-    """The notes of the cells, numbered from 1 in the order of reading."""
-    notes = dict.fromkeys(cell.note for row in table.rows for cell in row if cell.note)
-    return {note: count for count, note in enumerate(notes, start=1) if note}
 
 
 def flat(nested: Mapping[str, object]) -> list[tuple[str, list[tuple[str, str]]]]:

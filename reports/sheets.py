@@ -21,7 +21,7 @@ from pgbench.reports.canvas import Labelled, labelled_sheet, shown_edge, small
 from pgbench.reports.figures import plain
 from pgbench.reports.memorisation import labelled_neighbours, read_neighbours
 from pgbench.reports.metric_curves import SETTING
-from pgbench.reports.names import distinct, file_stem, one_line
+from pgbench.reports.names import artefact_name, distinct, file_stem, one_line, row_order
 from pgbench.reports.output import Made, Output, Part
 from pgbench.reports.sample_grids import Grid, grid_paths, read_grid, shown
 from pgbench.reports.summary import Place
@@ -40,6 +40,7 @@ class Picture:
 
     stem: str
     name: str
+    title: str
     alt: str  # what it shows
     caption: str
     width: int
@@ -52,6 +53,7 @@ class _Drawn(NamedTuple):
     """A PNG or JPEG, and its words."""
 
     content: bytes
+    title: str
     alt: str
     caption: str
 
@@ -115,7 +117,8 @@ def _made(name: str, draw: Callable[[list[str]], _Drawn | None]) -> Made:
             with Image.open(BytesIO(drawn.content), formats=["PNG", "JPEG"]) as picture:
                 size = {"width": picture.width, "height": picture.height}
                 file = f"{name}.{str(picture.format).lower()}"
-            words: dict[str, JsonValue] = {"alt": drawn.alt, "caption": drawn.caption, **size}
+            told = {"title": drawn.title, "alt": drawn.alt, "caption": drawn.caption}
+            words: dict[str, JsonValue] = {**told, **size}
             return Made({file: drawn.content}, {"words": words, "problems": [*problems]})
     return Made({}, {"words": {}, "problems": [*problems]})
 
@@ -144,7 +147,13 @@ def _drafts(runs: pd.DataFrame, stats: pd.DataFrame) -> Iterator[_Draft]:
         index=False
     ):
         draft = partial(_Draft, artefact=artefact, run_id=run_id)
-        yield from _of_run(draft, grids[run_id], folder, plain(f"{artefact} row {row}"))
+        yield from _of_run(
+            draft, grids[run_id], folder, plain(f"{artefact_name(artefact)}, row {row}")
+        )
+
+
+def _where(artefact: str, place: Place) -> str:
+    return f"{plain(artefact_name(artefact))}, {plain(place)}"
 
 
 def _stamp(path: Path) -> list[str | int]:
@@ -164,13 +173,13 @@ def _representatives(
     for row, run_id, size in order[["row", "run_id", "resolution"]].itertuples(index=False):
         if row not in shown and grids[run_id]:
             shown[row] = _Shown(str(row), str(run_id), int(size), grids[run_id])
-    return list(shown.values())
+    return sorted(shown.values(), key=lambda run: row_order(run.row))
 
 
 def _samples(artefact: str, place: Place, shown: list[_Shown]) -> _Draft:
     """The last samples of every row, of the same seeds, and reals."""
     names = [[run.row, run.run_id, *_stamp(run.grids[-1][1])] for run in shown]
-    draw = partial(_draw_samples, shown, f"{plain(artefact)}, {plain(place)}", place.resolution)
+    draw = partial(_draw_samples, shown, _where(artefact, place), place.resolution)
     return _Draft(place.stem(f"{artefact}-samples"), [artefact, place, names], draw, artefact)
 
 
@@ -193,7 +202,7 @@ def _draw_samples(
     beside = ", and as many real images" if reals else ""
     alt = f"{len(places)} samples of each of the rows {rows}{beside} ({where})"
     caption = f"Samples of G_ema at the end of each row's run, of the same seeds: {where}."
-    return _Drawn(small(drawn), alt, caption)
+    return _Drawn(small(drawn), "Samples of every row", alt, caption)
 
 
 def _growing(artefact: str, place: Place, shown: list[_Shown], stats: pd.DataFrame) -> _Draft:
@@ -206,7 +215,7 @@ def _growing(artefact: str, place: Place, shown: list[_Shown], stats: pd.DataFra
             for number in _evenly(len(run.grids), STEPS)
         ]
     names = [[run.run_id, label, *_stamp(run.grids[number][1])] for run, number, label in steps]
-    draw = partial(_draw_growing, steps, f"{plain(artefact)}, {plain(place)}", place.resolution)
+    draw = partial(_draw_growing, steps, _where(artefact, place), place.resolution)
     return _Draft(place.stem(f"{artefact}-growing"), [artefact, place, names], draw, artefact)
 
 
@@ -228,7 +237,7 @@ def _draw_growing(
     drawn = labelled_sheet(panels, across=1, panels_across=STEPS, edge=edge)
     alt = f"The image of one latent in the course of training, a line for every row ({where})"
     caption = f"The image of seed 0 in the course of training, made by G_ema: {where}."
-    return _Drawn(small(drawn), alt, caption)
+    return _Drawn(small(drawn), "One latent while training", alt, caption)
 
 
 def _evenly(count: int, wanted: int) -> list[int]:
@@ -253,10 +262,11 @@ def _of_run(
     for kimg, source in grids[-1:]:
         alt = f"Samples of {where} at {kimg:g} kimg beside reals"
         caption = f"Samples of G_ema of the seeds 0 to 35 at {kimg:g} kimg, left, and reals."
-        yield _copy(draft, "samples", source, alt, caption)
+        yield _copy(draft, "samples", source, ("Samples", alt, caption))
     if (source := folder / "walk.png").is_file():
         caption = "Walks between two latents, a line each, by spherical interpolation; G_ema."
-        yield _copy(draft, "walk", source, f"Walks between latents of {where}", caption)
+        words = ("Walks between latents", f"Walks between latents of {where}", caption)
+        yield _copy(draft, "walk", source, words)
     if (source := folder / "neighbours.json").is_file():
         stamps = [_stamp(path) for path in (source, source.with_suffix(".png")) if path.is_file()]
         draw = partial(_draw_neighbours, source, where)
@@ -264,18 +274,18 @@ def _of_run(
         yield draft(stem=stem, inputs=[where, *stamps], draw=draw)
 
 
-def _copy(draft: "partial[_Draft]", kind: str, source: Path, alt: str, caption: str) -> _Draft:
+def _copy(draft: "partial[_Draft]", kind: str, source: Path, words: tuple[str, str, str]) -> _Draft:
     """A picture of a run as it is, made smaller where it is large."""
 
     def draw(_: list[str]) -> _Drawn:
-        return _Drawn(shown(source), alt, caption)
+        return _Drawn(shown(source), *words)
 
     stem = file_stem(draft.keywords["run_id"], kind)
-    return draft(stem=stem, inputs=[alt, caption, _stamp(source)], draw=draw)
+    return draft(stem=stem, inputs=[*words, _stamp(source)], draw=draw)
 
 
 def _draw_neighbours(source: Path, where: str, _: list[str]) -> _Drawn:
     told = read_neighbours(source)
     drawn = labelled_neighbours(source.with_suffix(".png"), told)
     alt = f"Samples of {where}, each beside the training images nearest to it"
-    return _Drawn(small(drawn), alt, told.in_words())
+    return _Drawn(small(drawn), "Nearest training images", alt, told.in_words())

@@ -153,9 +153,11 @@ def _index(
     inputs["artefacts"] = [
         {
             "name": name,
-            "tables": [(table.stem, table.title) for table in parts.tables],
-            "figures": [(figure.stem, figure.title) for figure in parts.figures],
-            "pictures": len(parts.pictures),
+            "contents": [
+                *((f"table-{table.stem}", table.title) for table in parts.tables),
+                *((f"picture-{picture.stem}", picture.title) for picture in parts.pictures),
+                *((f"figure-{figure.stem}", figure.title) for figure in parts.figures),
+            ],
             "counts": _counts(parts.runs),
         }
         for name, parts in of_artefact.items()

@@ -52,14 +52,14 @@ class Table:
         return self.tidy.to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
 
-def footnotes(table: Table) -> dict[str, int]:
+def footnotes(table: Table, *, verdicts: bool = True) -> dict[str, int]:
     """The notes of cells that show something, numbered in the order of reading.
 
-    Why a cell is empty stands in the status of its row: writers of text do not say it again.
+    Why a cell is empty stands in the status of its row; `verdicts` says whether theirs are told.
     """
     shown = (cell for row in table.rows for cell in row if cell.text != NONE)
-    notes = dict.fromkeys(cell.note for cell in shown if cell.note is not None)
-    return {note: number for number, note in enumerate(notes, start=1)}
+    told = (cell.note for cell in shown if verdicts or cell.kind != "verdict")
+    return {note: number for number, note in enumerate(dict.fromkeys(filter(None, told)), start=1)}
 
 
 def mark(cell: Cell, notes: dict[str, int]) -> int | None:

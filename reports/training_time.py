@@ -9,7 +9,7 @@ import pandas as pd
 
 from pgbench.reports.aggregate import interval, status_words
 from pgbench.reports.beside import read_paper
-from pgbench.reports.names import file_stem
+from pgbench.reports.names import file_stem, row_order
 from pgbench.reports.summary import Summary
 from pgbench.reports.tables import NONE, Cell, Column, Table
 
@@ -40,7 +40,8 @@ def tables(summary: Summary) -> list[Table]:
 
 
 def _table(profile: str, runs: pd.DataFrame) -> Table:
-    groups = [(dict(zip(GROUP, name, strict=True)), of) for name, of in runs.groupby(GROUP)]
+    named = [(dict(zip(GROUP, name, strict=True)), of) for name, of in runs.groupby(GROUP)]
+    groups = sorted(named, key=lambda one: (one[0]["artefact"], row_order(str(one[0]["row"]))))
     return Table(
         stem=file_stem(STEM, profile),
         title=f"Training time: profile {profile}",

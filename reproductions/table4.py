@@ -1,7 +1,7 @@
-"""Table 4: modes of MNIST in three channels that tiny discriminators keep (section 6.3, appendix D).
+"""Table 4: modes of MNIST in three channels that a tiny D keeps (section 6.3, appendix D).
 
-D has a quarter (K/4) or half (K/2) of G's maps. Each row adds to the one before it; the paper's first
-two columns, GAN and unrolling, are other people's.
+D has a quarter (K/4) or half (K/2) of G's maps. Each row adds to the one before it; the paper's
+first two columns, GAN and unrolling, are other people's.
 """
 
 from dataclasses import dataclass

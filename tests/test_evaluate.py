@@ -14,8 +14,11 @@ import torch
 from pgbench import evaluate
 from pgbench.checkpoint import load_snapshot
 from pgbench.config import RunConfig, replace
+from pgbench.crew import Crew
 from pgbench.data import ImageStore
+from pgbench.distributed import ALONE
 from pgbench.evaluate import (
+    Worker,
     check_store,
     evaluate_missing,
     evaluate_run,
@@ -217,10 +220,14 @@ class TestFeatures:
 
 class TestImages:
     def test_a_fake_depends_on_its_seed_alone(self, run: RunFolder) -> None:
-        generator, _ = load_snapshot(run.snapshots_done()[-1][1], CPU)
-        fakes = fake_images(generator, 0.0, 40)
+        generator, info = load_snapshot(run.snapshots_done()[-1][1], CPU)
+        crew = Crew(ALONE, Worker(CPU))
+        config = info.generator.model_dump_json()
+        crew.work([("generator", config, 0.0, generator.state_dict())])
+        fakes = fake_images(crew, 40, resolution=16)
         whole = fakes.read(np.arange(40))
         assert whole.shape == (40, 3, 16, 16)
+        assert np.array_equal(whole, np.concatenate(list(generate(generator, range(40), lod=0))))
         for batch in (1, 7, 16):
             assert np.array_equal(np.concatenate(list(fakes.batches(batch))), whole)
         assert np.array_equal(fakes.read(np.array([33, 2])), whole[[33, 2]])

@@ -246,3 +246,16 @@ def test_refuses_the_noise_of_lsgan() -> None:
     network = make_discriminator(DiscriminatorConfig(resolution=32, kind="modes"))
     with pytest.raises(ValueError, match="wgan-gp, not with lsgan"):
         network.draw_noise(4, 0, strength=0.1, rng=torch.Generator())
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_several_minibatches_at_once_have_statistics_of_their_own(name: str) -> None:
+    network = discriminator(name)
+    x = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    alone = torch.cat([network.at(part, 0, None) for part in x.chunk(2)])
+    assert torch.allclose(network.at(x, 0, None, minibatches=2), alone, rtol=1e-5, atol=1e-5)
+
+
+def test_a_discriminator_that_is_not_grown_has_one_lod() -> None:
+    with pytest.raises(ValueError, match="lod 1 needs a discriminator of kind growing-modes"):
+        discriminator("norm")(torch.zeros(2, 3, 16, 16), 1)

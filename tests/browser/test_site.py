@@ -1,30 +1,33 @@
-"""The pages in a real browser: sorting, reading values, themes, widths, print, and no network."""
+"""The report of real runs in a real browser: sorting, reading values, themes, print, no network."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pytest
-from PIL import Image
 
-from pgbench.reports.curves import Curve, Figure
-from pgbench.reports.pictures import Picture
-from pgbench.reports.site import RunDetail, write_site
-from pgbench.reports.tables import Cell, Column, Table
-from pgbench.results import RUN_COLUMNS
+from pgbench.cli_report import write_report
+from pgbench.results import RunFolder, RunStatus
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
 
-HOSTILE = "<script>alert(1)</script>"
+DESKTOP = Path(__file__).parents[2] / "docs" / "results" / "desktop"
+SCRIPT = "<script>alert(1)"  # a folder's name cannot have the slash
+LONG = "unbreakable" * 20
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 ARGUMENTS += ["--disable-component-update", "--disable-sync"]
-PAGES = ("index.html", "artefacts/table1.html", "runs/script-alert-1-script.html")
+INDEX, TABLE, FIGURE = "index.html", "artefacts/table1.html", "artefacts/figure4.html"
+HOSTILE_RUN = "runs/script-alert-1.html"
+PAGES = (INDEX, TABLE, FIGURE, "artefacts/training_time.html", HOSTILE_RUN)
+AVERAGES = "#table-table1-portraits-desktop-32"
+CURVES = "#figure-table1-msssim-portraits-desktop-32"
+ROWS = ["a", "b", "c", "d", "e*", "e", "f", "g", "h"]
 
 
 @dataclass
@@ -55,51 +58,21 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report whose run, data set and texts try to leave their place."""
+    """The report of the committed runs, and of one whose texts try to leave their place."""
     folder = tmp_path_factory.mktemp("site")
-    Image.new("RGB", (776, 384), "teal").save(folder / "grid.png")
-    long = "unbreakable" * 20
-    run = {"run_id": HOSTILE, "artefact": "table1", "row": HOSTILE, "dataset": long, "seed": 0}
-    run |= {"profile": "desktop", "resolution": 32, "status": "failed", "error": long}
-    run |= {"kimg": 45.0, "total_kimg": 72.0, "wall_sec": 1800.0, "config_hash": "0"}
-    clock = (10.0, 20.0, 30.0)
-    curves = (
-        Curve("row d", clock, (90.0, 60.0, 30.0), (85.0, 55.0, 25.0), (95.0, 65.0, 35.0)),
-        Curve(HOSTILE, clock, (10.0, 20.0, float("nan")), dashed=True),
-    )
-    words = ("SWD", "One seed.", "kimg", "SWD × 1000")
-    figures = [
-        Figure("f", *words, curves, marks=(15.0,), marks_label=long, artefact="table1"),
-        Figure("g", *words, curves, log_y=True, run_id=HOSTILE),
-    ]
-    config = {"end": "</script></pre><script>alert(1)</script>", long: [long]}
-    write_site(
-        folder / "out",
-        title="A report",
-        runs=pd.DataFrame([run], columns=RUN_COLUMNS),
-        tables=[_table(long)],
-        figures=figures,
-        pictures=[Picture("grid", HOSTILE, long, folder / "grid.png", run_id=HOSTILE)],
-        ledger=pd.DataFrame([{"claim": long, "command": long, "verdict": HOSTILE, "ours": 1.0}]),
-        problems=[long],
-        details={HOSTILE: RunDetail(config, config, {HOSTILE: config}, config)},
-    )
+    results = folder / "results"
+    shutil.copytree(DESKTOP, results, ignore=shutil.ignore_patterns("report"))
+    data = {"name": LONG, "resolution": 32, "crop": {LONG: ["</script></pre>", SCRIPT, LONG]}}
+    config: dict[str, Any] = {"artefact": "table1", "row": SCRIPT, "profile": LONG, "seed": 0}
+    config |= {"data": data, "schedule": {"total_kimg": 72.0}}
+    run = RunFolder.open(results, SCRIPT, json.loads(json.dumps(config)))
+    failed = {"status": "failed", "kimg": 45.0, "total_kimg": 72.0, "wall_sec": 1800.0}
+    run.write_status(RunStatus.model_validate(failed | {"error": f"{SCRIPT}</script> {LONG}"}))
+    run.environment_path.write_text(json.dumps({"sessions": [{"device": SCRIPT, LONG: LONG}]}))
+    for kimg, loss in ((15.0, 3.0), (30.0, 2.0), (45.0, None)):
+        run.append_stats({"kimg": kimg, "train_sec": 40 * kimg, "D_loss": loss, "G_loss": 1.0})
+    write_report(results, folder / "out")
     return folder / "out"
-
-
-def _table(long: str) -> Table:
-    first = (Column("row", align="left"), Column("paper", "SWD"), Column("ours", "SWD"))
-    columns = (*first, *(Column(f"column {i}") for i in range(12)))
-    ours = {"a": 65.66, "b": 109.28, "d": 9.5, "h": None}
-    rows = tuple(
-        (
-            *(Cell(row, kind="label"), Cell("—", kind="published")),
-            Cell("—" if value is None else f"{value:.2f}", value, "ours"),
-            *(Cell(HOSTILE if i else "1", note=long) for i in range(12)),
-        )
-        for row, value in ours.items()
-    )
-    return Table("t", "Ablation", long, columns, rows, artefact="table1")
 
 
 @pytest.fixture
@@ -123,8 +96,14 @@ def visit(browser: "Browser", site: Path) -> Iterator[Callable[..., Visit]]:
 
 
 def order(page: "Page") -> list[str]:
-    """The rows of the table, by their labels."""
-    return page.locator("#table-t tbody th").all_inner_texts()
+    """The rows of table 1, by their labels."""
+    return page.locator(f"{AVERAGES} tbody th").all_inner_texts()
+
+
+def ours(page: "Page") -> list[float]:
+    """Our average SWD from top to bottom, where there is one."""
+    cells = page.locator(f"{AVERAGES} tbody tr td:nth-child(7)").all_inner_texts()
+    return [float(cell) for cell in cells if cell != "—"]
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -139,83 +118,127 @@ def test_loads_in_silence_and_fits(visit: Callable[..., Visit], width: int, name
     assert all(url.startswith(("file://", "data:")) for url in here.asked)
 
 
+def test_every_page_of_the_report_is_reached_from_the_first(
+    visit: Callable[..., Visit], site: Path
+) -> None:
+    here = visit()
+    page, waiting, seen = here.page, [INDEX], set[str]()
+    while waiting:
+        name = waiting.pop()
+        here.go(name)
+        seen.add(name)
+        links = page.evaluate("[...document.links].map(link => link.href.split('#')[0])")
+        found = {Path(link.removeprefix(site.as_uri() + "/")).as_posix() for link in links}
+        assert all((site / link).is_file() for link in found)
+        pages = {link for link in found if link.endswith(".html")}
+        waiting += sorted(pages - seen - {*waiting})
+    assert seen == {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
+    assert here.said == []
+
+
+def test_pictures_are_shown(visit: Callable[..., Visit]) -> None:
+    page = visit().go(TABLE)
+    sizes = page.evaluate("[...document.images].map(one => [one.naturalWidth, one.width])")
+    assert len(sizes) == 1
+    assert all(natural > 0 and shown > 0 for natural, shown in sizes)
+
+
 def test_a_script_in_a_name_stays_text(visit: Callable[..., Visit]) -> None:
     here = visit()
-    page = here.go(PAGES[2])
-    assert page.locator("h1").inner_text() == HOSTILE
+    page = here.go(HOSTILE_RUN)
+    assert page.locator("h1").inner_text() == SCRIPT
     assert page.locator("script").count() == 1
-    page.locator(".plot").hover()
-    assert page.locator("figure.picture img").get_attribute("alt") == HOSTILE
+    page.locator("#figure-loss .plot").hover()
+    page.locator("details summary").first.click()
     assert here.said == []
 
 
 def test_a_click_sorts_by_value_with_the_missing_last(visit: Callable[..., Visit]) -> None:
-    page = visit().go(PAGES[1])
-    head = page.locator("#table-t thead th", has_text="ours")
-    orders = []
-    for _ in range(3):
+    page = visit().go(TABLE)
+    head = page.locator(f"{AVERAGES} thead tr:nth-child(2) th", has_text="ours").first
+    states = []
+    for wanted in (sorted(ours(page)), sorted(ours(page))[::-1]):
         head.get_by_role("button").click()
-        orders.append((head.get_attribute("aria-sort"), order(page)))
-    assert orders == [
-        ("ascending", ["d", "a", "b", "h"]),
-        ("descending", ["b", "a", "d", "h"]),
-        ("none", ["a", "b", "d", "h"]),
-    ]
+        states.append(head.get_attribute("aria-sort"))
+        assert ours(page) == wanted
+        assert order(page)[-1] == "h"  # was not run
+    head.get_by_role("button").click()
+    assert [*states, head.get_attribute("aria-sort")] == ["ascending", "descending", "none"]
+    assert order(page) == ROWS
 
 
 def test_keys_sort_too_and_one_column_at_a_time(visit: Callable[..., Visit]) -> None:
-    page = visit().go(PAGES[1])
-    heads = page.locator("#table-t thead th[data-sort]")
+    page = visit().go(TABLE)
+    heads = page.locator(f"{AVERAGES} thead th[data-sort]")
     heads.nth(0).get_by_role("button").focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Space")
-    assert order(page) == ["h", "d", "b", "a"]
-    page.keyboard.press("Tab")
+    assert order(page)[0] == "h"
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     states = [heads.nth(i).get_attribute("aria-sort") for i in range(heads.count())]
     assert [state for state in states if state != "none"] == ["ascending"]
 
 
+def test_a_verdict_leads_to_the_claims(visit: Callable[..., Visit]) -> None:
+    page = visit().go(TABLE)
+    page.locator(f"{AVERAGES} td.verdict a").first.click()
+    assert page.url.endswith("#claims")
+    assert page.locator("#claims tbody tr").count() >= 10
+    page.locator("#claims summary", has_text="Command").first.click()
+    assert page.locator("#claims code").first.inner_text().startswith("pgbench run ablation")
+
+
+def values(page: "Page", line: int) -> list[tuple[str, str]]:
+    """(x, y) of a curve, from the table beneath the figure."""
+    rows = page.locator(f"{CURVES} table.values tbody").nth(line).locator("tr[data-at]")
+    cells = [rows.nth(i).locator("td").all_text_contents() for i in range(rows.count())]
+    return [(x, y) for x, y in cells]
+
+
 def test_the_pointer_reads_the_nearest_value(visit: Callable[..., Visit]) -> None:
-    page = visit().go(PAGES[1])
-    box = page.locator("#figure-f svg[role=img]").bounding_box()
+    page = visit().go(TABLE)
+    row = page.locator(f"{CURVES} table.values tbody").nth(1).locator("tr[data-at]").nth(2)
+    x, y = map(float, str(row.get_attribute("data-at")).split(","))
+    place = page.locator(f"{CURVES} svg[role=img]")
+    place.scroll_into_view_if_needed()
+    box = place.bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + box["width"] * 344 / 640, box["y"] + box["height"] * 0.4)
-    shown = page.locator("#figure-f .value")
-    assert shown.inner_text().splitlines() == ["row d", "SWD × 1000: 60 (55 to 65)", "kimg: 20"]
+    page.mouse.move(box["x"] + box["width"] * x / 640, box["y"] + box["height"] * y / 330)
+    shown = page.locator(f"{CURVES} .value")
+    kimg, msssim = values(page, 1)[2]
+    assert shown.inner_text().splitlines() == [
+        *("row b", f"MS-SSIM: {msssim}", f"thousand images shown (kimg): {kimg}")
+    ]
     page.mouse.move(0, 0)
     assert shown.is_hidden()
 
 
 def test_arrow_keys_read_the_values_aloud(visit: Callable[..., Visit]) -> None:
-    page = visit(390).go(PAGES[1])
-    page.locator("#figure-f .plot").focus()
-    spoken = page.locator("#figure-f [role=status]")
+    page = visit(390).go(TABLE)
+    page.locator(f"{CURVES} .plot").focus()
+    spoken = page.locator(f"{CURVES} [role=status]")
     heard = []
     for key in ("ArrowRight", "ArrowRight", "End", "ArrowDown", "Home"):
         page.keyboard.press(key)
         heard.append(spoken.inner_text())
-    assert heard == [
-        "row d: 90 (85 to 95) at 10",
-        "row d: 60 (55 to 65) at 20",
-        "row d: 30 (25 to 35) at 30",
-        f"{HOSTILE}: 20 at 20",
-        f"{HOSTILE}: 10 at 10",
-    ]
+    first, second = values(page, 0), values(page, 1)
+    points = [("a", first[0]), ("a", first[1]), ("a", first[-1]), ("b", second[-1])]
+    points.append(("b", second[0]))
+    assert heard == [f"row {row}: {y} at {x}" for row, (x, y) in points]
     page.keyboard.press("Escape")
-    assert page.locator("#figure-f .value").is_hidden()
+    assert page.locator(f"{CURVES} .value").is_hidden()
 
 
 def test_a_curve_can_be_taken_away(visit: Callable[..., Visit]) -> None:
-    page = visit().go(PAGES[1])
-    button = page.locator("#figure-f .legend button").first
+    page = visit().go(TABLE)
+    button = page.locator(f"{CURVES} .legend button").first
     button.click()
     assert button.get_attribute("aria-pressed") == "false"
-    assert page.locator("#figure-f g.curve").first.is_hidden()
-    page.locator("#figure-f .plot").focus()
+    assert page.locator(f"{CURVES} g.curve").first.is_hidden()
+    page.locator(f"{CURVES} .plot").focus()
     page.keyboard.press("ArrowRight")
-    assert page.locator("#figure-f .value b").inner_text() == HOSTILE
+    assert page.locator(f"{CURVES} .value b").inner_text() == "row b"
 
 
 def background(page: "Page") -> str:
@@ -224,29 +247,29 @@ def background(page: "Page") -> str:
 
 def test_dark_and_light_follow_the_system_until_chosen(visit: Callable[..., Visit]) -> None:
     here = visit(color_scheme="dark")
-    page = here.go(PAGES[0])
+    page = here.go(INDEX)
     dark = background(page)
     button = page.get_by_role("button", name="Dark theme")
     assert button.get_attribute("aria-pressed") == "true"
     button.click()
     light = background(page)
     assert light == "rgb(255, 255, 255)" != dark
-    assert background(here.go(PAGES[1])) == light  # remembered
-    assert background(visit(color_scheme="light").go(PAGES[0])) == light
+    assert background(here.go(TABLE)) == light  # remembered
+    assert background(visit(color_scheme="light").go(INDEX)) == light
 
 
 def test_the_theme_works_where_nothing_may_be_remembered(visit: Callable[..., Visit]) -> None:
     here = visit()
     forbid = "Object.defineProperty(window, 'localStorage', {get() { throw new Error('no'); }})"
     here.page.add_init_script(forbid)
-    page = here.go(PAGES[0])
+    page = here.go(INDEX)
     page.get_by_role("button", name="Dark theme").click()
     assert background(page) != "rgb(255, 255, 255)"
     assert here.said == []
 
 
 def test_the_first_tab_skips_to_the_content(visit: Callable[..., Visit]) -> None:
-    page = visit().go(PAGES[0])
+    page = visit().go(INDEX)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("Enter")
@@ -254,12 +277,12 @@ def test_the_first_tab_skips_to_the_content(visit: Callable[..., Visit]) -> None
 
 
 def test_is_complete_without_the_script(visit: Callable[..., Visit]) -> None:
-    page = visit(java_script_enabled=False).go(PAGES[1])
-    assert page.locator("#figure-f g.curve").count() == 2
-    assert page.locator("#table-t tbody tr").count() == 4
+    page = visit(java_script_enabled=False).go(TABLE)
+    assert page.locator(f"{CURVES} g.curve").count() == 8
+    assert order(page) == ROWS
     assert page.locator("button").count() == 0
-    page.locator("#figure-f summary").click()
-    assert page.locator("#figure-f table.values").is_visible()
+    page.locator(f"{CURVES} summary").click()
+    assert page.locator(f"{CURVES} table.values").is_visible()
 
 
 @pytest.mark.parametrize("name", PAGES)

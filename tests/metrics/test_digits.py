@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pgbench.metrics.digits import Digits, DigitReader, Training, classifier, open_digit_reader
+from pgbench.metrics.digits import DigitReader, Digits, Training, classifier, open_digit_reader
 
 SHORT = Training(epochs=3, minibatch=10, lr=1e-3)
 

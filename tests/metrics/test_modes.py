@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pgbench.metrics import open_images
-from pgbench.metrics.digits import SIDE, Digits, DigitReader, Training, open_digit_reader
+from pgbench.metrics.digits import SIDE, DigitReader, Digits, Training, open_digit_reader
 from pgbench.metrics.modes import count_modes, modes, read_modes
 
 

@@ -27,9 +27,23 @@ def test_a_linear_line_goes_from_corner_to_corner() -> None:
 
 
 def test_powers_of_ten_are_evenly_spaced_on_a_logarithmic_axis() -> None:
-    drawn = chart(figure(Curve("c", (1.0, 10.0, 100.0), (1.0, 1.0, 1.0)), log_x=True))
+    drawn = chart(figure(Curve("c", (1.0, 100.0, 10_000.0), (1.0, 1.0, 1.0)), log_x=True))
     assert [x for x, _ in drawn.lines[0].markers] == [LEFT, MIDDLE, RIGHT]
-    assert drawn.x_ticks == [(LEFT, "1"), (MIDDLE, "10"), (RIGHT, "100")]
+    quarter = (RIGHT - LEFT) / 4
+    names = ("1", "10", "100", "1000", "10,000")
+    assert drawn.x_ticks == [(LEFT + i * quarter, name) for i, name in enumerate(names)]
+
+
+def test_a_few_resolutions_have_a_tick_each() -> None:
+    drawn = chart(figure(Curve("c", (4.0, 8.0, 64.0), (1.0, 1.0, 1.0)), log_x=True))
+    quarter = (RIGHT - LEFT) / 4
+    assert drawn.x_ticks == [(LEFT, "4"), (LEFT + quarter, "8"), (RIGHT, "64")]
+
+
+def test_ticks_of_a_logarithmic_axis_are_round_numbers() -> None:
+    hours = (0.0536273, 0.100466, 0.168681, 0.228044, 0.3906)
+    drawn = chart(figure(Curve("c", hours, hours), log_x=True))
+    assert [name for _, name in drawn.x_ticks] == ["0.07", "0.1", "0.2", "0.3"]
 
 
 @pytest.mark.parametrize("gap", [NAN, math.inf, -math.inf, 1e200])

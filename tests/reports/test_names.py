@@ -2,7 +2,7 @@
 
 import pytest
 
-from pgbench.reports.names import distinct, file_stem, one_line
+from pgbench.reports.names import artefact_name, distinct, file_stem, one_line, row_order
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,18 @@ def test_distinct(names: list[str], stems: list[str]) -> None:
 )
 def test_one_line(text: object, line: str) -> None:
     assert one_line(text, longest=8 if text == "x" * 9 else None) == line
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        *(("table1", "Table 1"), ("figure4", "Figure 4"), ("lsun", "LSUN"), ("", "Other")),
+        *(("training_time", "Training time"), ("<b>", "<b>")),
+    ],
+)
+def test_artefact_name(name: str, shown: str) -> None:
+    assert artefact_name(name) == shown
+
+
+def test_rows_come_in_the_order_of_the_paper() -> None:
+    assert sorted(["f", "e", "a", "e*"], key=row_order) == ["a", "e*", "e", "f"]

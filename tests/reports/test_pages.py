@@ -7,7 +7,6 @@ import pytest
 
 from pgbench.reports.pages import (
     Claim,
-    artefact_name,
     claims,
     effect,
     flat,
@@ -36,14 +35,6 @@ def test_effect(value: str | float | None, text: str) -> None:
 def test_tables_come_before_figures_and_ten_behind_two() -> None:
     names = ["lsun", "figure4", "table10", "table2", "table1"]
     assert sorted(names, key=natural) == ["table1", "table2", "table10", "figure4", "lsun"]
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [("table1", "Table 1"), ("figure4", "Figure 4"), ("lsun", "lsun"), ("", "Other")],
-)
-def test_artefact_name(name: str, shown: str) -> None:
-    assert artefact_name(name) == shown
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,8 @@ def figure_of(stem: str = "swd", **changes: object) -> Figure:
 
 
 def picture_of(stem: str = "grid", **changes: object) -> Picture:
-    fields: dict[str, object] = {"alt": "alt", "caption": "", "width": 8, "height": 4}
+    fields: dict[str, object] = {"title": "Grid", "alt": "alt", "caption": ""}
+    fields |= {"width": 8, "height": 4}
     return Picture(stem, f"pictures/{stem}.png", **(fields | changes))  # type: ignore[arg-type]
 
 
@@ -203,11 +204,19 @@ def test_cells_carry_what_they_are(site: WriteSite) -> None:
     assert len(document.all("span", class_="mark failed")) == 1
     assert len(document.all("span", class_="mark missing")) == 1
     assert len(document.all("td", class_="empty")) == 1
-    # Two cells share a note, which is told once.
-    assert text.count('href="#table-table1-portraits-note-1"') == 2
+    # Why a cell is empty is told there; any other note below, once.
+    assert text.count('href="#table-table1-portraits-note-1"') == 1
     assert text.count("<li id=") == 1
+    assert '<span aria-label="no value: no" title="no">' in text
     head = text[text.index("<thead>") : text.index("</thead>")]
     assert (head.count("data-sort"), head.count('rowspan="2"')) == (3, 1)
+
+
+def test_verdicts_refer_to_the_claims_where_there_are_some(site: WriteSite) -> None:
+    ledger = pd.DataFrame([{"claim": "Growing helps", "artefact": "table1"}])
+    document = documents(site(ledger=ledger))["table1.html"]
+    assert len(document.all("a", href="#claims")) == 1
+    assert "<li id=" not in document.path.read_text()
 
 
 def test_a_curve_s_values_are_in_a_table_and_on_the_line(site: WriteSite) -> None:
@@ -245,7 +254,7 @@ def test_the_ledger_is_shown_with_what_is_missing(site: WriteSite) -> None:
     for told in ("Growing helps section 6.1", f"{MINUS}5", ours, "confirmed"):
         assert told in words
     assert "5.4×" in words
-    assert "both runs pgbench run figure4" in words
+    assert "both runs Command pgbench run figure4" in words
     assert "not tested" in words
     assert "elsewhere" in words
     assert len(document.all("a", href="runs/table1-g.html")) == 2

@@ -66,7 +66,7 @@ class TestDigits:
     def test_a_store_without_test_digits(self, tmp_path: Path) -> None:
         folder = write_digits(tmp_path / "idx", test=False)
         path = mnist_rgb_store(folder, tmp_path / "rgb", num_images=20).path
-        with pytest.raises(ValueError, match="lacks MNIST's test digits .* t10k-images and t10k"):
+        with pytest.raises(ValueError, match=r"lacks MNIST's test digits .* t10k-images and t10k"):
             open_digits(path)
 
     def test_a_damaged_store(self, idx_folder: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ PREPARE = """
 import errno, os, resource, signal, sys
 from pathlib import Path
 import torch
-from pgbench import checkpoint, evaluate, training
+from pgbench import checkpoint, evaluate, ticks, training
 from pgbench.reproductions import launch, table1
 from pgbench.results import RunFolder
 torch.set_num_threads(1)
@@ -152,7 +152,7 @@ MOMENTS = {
     "g": {
         "inside a fade": "at(6, training.Trainer, 'step', kill)",
         "the state half-written": "write_half(1)",
-        "statistics written, the state not": "at(1, training, 'save_state', kill)",
+        "statistics written, the state not": "at(1, ticks, 'save_state', kill)",
         "between the two renames": "at(4, checkpoint.Path, 'replace', kill)",
         "between two records": "at(2, RunFolder, 'append_record', kill)",
         "at a resolution change": "at(2, training.Trainer, 'step', kill)",
@@ -166,7 +166,7 @@ MOMENTS = {
     "e*": {
         "before the first state": "at(3, training.Trainer, 'step', kill)",
         "before the status": "at(3, RunFolder, 'write_status', kill)",
-        "snapshot written, the state not": "at(1, training, 'save_state', kill)",
+        "snapshot written, the state not": "at(1, ticks, 'save_state', kill)",
     },
 }
 
@@ -235,7 +235,7 @@ def test_interrupted_it_says_so_and_goes_on(
 def test_a_second_interrupt_is_served_at_once(
     straight: RunFolder, command: Arguments, tmp_path: Path, trapped: Command, pgbench: Command
 ) -> None:
-    trap = "at(6, training.Trainer, 'step', interrupt); at(2, training, 'save_state', interrupt)"
+    trap = "at(6, training.Trainer, 'step', interrupt); at(2, ticks, 'save_state', interrupt)"
     ended = trapped(trap, tmp_path)
     run = only_run(tmp_path)
     assert (ended.code, "Traceback" in ended.err) == (130, False)

@@ -3,8 +3,8 @@
 import pytest
 
 from pgbench.mode_networks import make_discriminator
-from pgbench.reproductions.table4 import ROWS, SCALES, row_config
 from pgbench.reports.table4 import ROWS as REPORTED
+from pgbench.reproductions.table4 import ROWS, SCALES, row_config
 
 # row -> the row it is built on, and the fields in which it differs from it
 OUR_NORM = {
