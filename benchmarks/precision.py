@@ -56,7 +56,7 @@ def swd_steps(reals: Pixels, fakes: Pixels) -> Iterator[Compared]:
         ):
             yield Compared(
                 "SWD: pyramid level",
-                "float32, first filter uint16",
+                "float32",
                 laplacian_level(images, size),
                 level,
             )
@@ -70,7 +70,7 @@ def swd_steps(reals: Pixels, fakes: Pixels) -> Iterator[Compared]:
             yield Compared("SWD: projections", "float32", rows, plain)
         a, b = (np.sort(x, axis=0) for x in projected)
         yield Compared(
-            "SWD: mean difference of the sorted projections",
+            "SWD: area between the projections",
             "float32, sums float64",
             sliced_distances(sets[0], sets[1], directions, num_threads=1),
             np.abs(a - b).mean(axis=0),

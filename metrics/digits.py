@@ -303,7 +303,7 @@ def _load(place: Path, device: torch.device) -> DigitReader | None:
             "the classifier %s is damaged (%s) and is trained again", shown(place), reason(error)
         )
         return None
-    network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
     return DigitReader(network, device, **info)
 
 

@@ -88,7 +88,8 @@ def modes(
 def read_modes(images: Pixels, reader: DigitReader) -> NDArray[np.intp]:
     """The modes (N,), 100 R + 10 G + B of the digits read, of images (N, 3, 32, 32) uint8."""
     digits = reader(images.reshape(-1, *images.shape[2:])).reshape(-1, 3)
-    return digits.astype(np.intp) @ np.array([100, 10, 1])
+    found: NDArray[np.intp] = digits.astype(np.intp) @ np.array([100, 10, 1])
+    return found
 
 
 def count_modes(found: NDArray[np.intp]) -> tuple[int, float]:

@@ -193,7 +193,9 @@ class MinibatchDiscrimination(nn.Module):
         self.bias = nn.Parameter(torch.full((kernels,), -1.0))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x, self._closeness(self._distances(x)) + self.bias], 1)
+        x = _not_rounded(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return torch.cat([x, self._closeness(self._distances(x)) + self.bias], 1)
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:

@@ -25,26 +25,26 @@ from pgbench.small_loops import (
 
 def small_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`F.conv2d` with padding 1 of NCHW float32 on the CPU, weights (maps_out, maps_in, 3, 3)."""
-    convolved: Tensor = _Convolution.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    convolved: Tensor = _Convolution.apply(x, weight, bias)
     return convolved
 
 
 def small_enlarging_conv(x: Tensor, weight: Tensor) -> Tensor:
     """`F.conv_transpose2d` with stride 2 and padding 1 of NCHW float32, weights (C, O, 4, 4)."""
-    enlarged: Tensor = _Enlarging.apply(x, weight)  # type: ignore[no-untyped-call]
+    enlarged: Tensor = _Enlarging.apply(x, weight)
     return enlarged
 
 
 def normalised_lrelu(x: Tensor, slope: float) -> Tensor:
     """`pixelnorm` of `F.leaky_relu(x, slope)`, NCHW float32 on the CPU, to differentiate once."""
     normal: Tensor
-    normal, _ = _Normalising.apply(x, slope)  # type: ignore[no-untyped-call]
+    normal, _ = _Normalising.apply(x, slope)
     return normal
 
 
 def halved_lrelu(x: Tensor, slope: float) -> Tensor:
     """The 2x2 mean of `F.leaky_relu(x, slope)`, NCHW float32 on the CPU."""
-    means: Tensor = _Halving.apply(x, x.detach(), slope)  # type: ignore[no-untyped-call]
+    means: Tensor = _Halving.apply(x, x.detach(), slope)
     return means
 
 
@@ -149,8 +149,9 @@ class _Normalising(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:
         x, y, scales = ctx.saved_tensors
         out = torch.empty(x.shape)
-        planes = (_array(each.flatten(2)) for each in (gradient, x, y))
-        normalise_back(*planes, scales.numpy(), ctx.slope, out.flatten(2).numpy())
+        given, seen, normal = (_array(each.flatten(2)) for each in (gradient, x, y))
+        back = out.flatten(2).numpy()
+        normalise_back(given, seen, normal, scales.numpy(), ctx.slope, back)
         return out, None
 
 
@@ -175,7 +176,7 @@ class _Halving(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         (x,) = ctx.saved_tensors
-        return _Spreading.apply(gradient, x, ctx.slope), None, None  # type: ignore[no-untyped-call]
+        return _Spreading.apply(gradient, x, ctx.slope), None, None
 
 
 class _Spreading(torch.autograd.Function):
@@ -195,11 +196,11 @@ class _Spreading(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         (x,) = ctx.saved_tensors
-        return _Halving.apply(gradient, x, ctx.slope), None, None  # type: ignore[no-untyped-call]
+        return _Halving.apply(gradient, x, ctx.slope), None, None
 
 
 def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    found: Tensor = _WeightGradient.apply(x, gradient)  # type: ignore[no-untyped-call]
+    found: Tensor = _WeightGradient.apply(x, gradient)
     return found
 
 

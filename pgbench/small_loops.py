@@ -20,11 +20,10 @@ _ORDER_IS_FREE = {"reassoc", "contract", "nsz"}  # of sums; NaN stays NaN
 
 def _compiled(function: Function) -> Function:
     """Machine code, made at the first call and kept on disk where a folder can be written."""
-    options = {"nogil": True, "fastmath": _ORDER_IS_FREE}
     try:
-        fast: Function = njit(cache=True, **options)(function)
+        fast: Function = njit(nogil=True, fastmath=_ORDER_IS_FREE, cache=True)(function)
     except RuntimeError:
-        fast = njit(**options)(function)
+        fast = njit(nogil=True, fastmath=_ORDER_IS_FREE)(function)
     return fast
 
 
