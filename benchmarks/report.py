@@ -62,7 +62,7 @@ def write_run(results: Path, row: str, dataset: str, seed: int, *, grid: Path) -
     run.environment_path.write_text(json.dumps({"sessions": [SESSION]}))
     for kimg in GRIDS:
         os.link(grid, run.samples / f"fakes-reals-{kimg:08.1f}.png")
-    rng = random.Random(seed)
+    rng = random.Random(run_id)
     run.metrics_path.write_text("\n".join(_records(run_id, row, dataset, seed, rng=rng)) + "\n")
     run.stats_path.write_text("\n".join(map(json.dumps, _ticks(rng))) + "\n")
     return run

@@ -1,11 +1,11 @@
 """Training steps next to a plain eager loop: images/s, share of the machine's rate, peak memory.
 
-`python benchmarks/steps.py [--network desktop|table1] [--rows a g] [--resolutions 4 8 …] [--compile]`
+`python benchmarks/steps.py [--network desktop table1] [--rows a g] [--resolutions 4 8] [--compile]`
 
-The plain loop is what the definitions say, op by op: each of D's passes alone, upsampling before the
-convolution, default Adam, G_ema in a loop, and D's weight gradients also in G's step. Both train
-the same networks from the same weights at a whole resolution. Each measurement is a process of
-its own, so that its peak memory is its own; on quiet cores.
+The plain loop is what the definitions say, op by op: each of D's passes alone, upsampling before
+the convolution, default Adam, G_ema in a loop, and D's weight gradients also in G's step. Both
+train the same networks from the same weights at a whole resolution. Each measurement is a process
+of its own, so that its peak memory is its own; on quiet cores.
 """
 
 import argparse

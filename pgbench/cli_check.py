@@ -110,10 +110,10 @@ def _update(place: Path, measured: "Measured", *, exact: bool, as_json: bool) ->
 
 
 def _tell(problems: Sequence[str]) -> None:
-    from pgbench.reports.verdicts import printable
+    from pgbench.reports.names import one_line
 
     for problem in problems:
-        click.echo(printable(problem), err=True)
+        click.echo(one_line(problem), err=True)
 
 
 def _show(outcomes: "Sequence[Outcome]") -> None:
@@ -122,7 +122,8 @@ def _show(outcomes: "Sequence[Outcome]") -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
-    from pgbench.reports.verdicts import WORDS, number, printable, title
+    from pgbench.reports.names import one_line
+    from pgbench.reports.verdicts import WORDS, number, title
 
     if not outcomes:
         return
@@ -135,7 +136,7 @@ def _show(outcomes: "Sequence[Outcome]") -> None:
     Console().print(table)
     for each in outcomes:
         if each.failed:
-            click.echo(f"{title(each)}: {printable(each.why)}")
+            click.echo(f"{title(each)}: {one_line(each.why)}")
 
 
 def _write_junit(path: Path, outcomes: "Sequence[Outcome]") -> None:

@@ -30,7 +30,9 @@ def compiles(choice: Choice, config: RunConfig, resolution: int, device: torch.d
     possible = device.type == "cuda" or has_compiler()
     if choice == "on" and not possible:
         raise ValueError("--compile needs a C++ compiler and none was found; install g++ or clang")
-    enough = device.type == "cuda" or _steps_at(config, resolution) >= _ENOUGH_STEPS
+    larger = config.generator.kind == "progressive"  # table 4's have machine code of their own
+    worth = larger and _steps_at(config, resolution) >= _ENOUGH_STEPS
+    enough = device.type == "cuda" or worth
     return possible and (choice == "on" or enough)
 
 

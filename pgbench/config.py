@@ -115,7 +115,7 @@ class ScheduleConfig(Frozen):
 
 
 class NumericsConfig(Frozen):
-    """Arithmetic of the convolutions; bfloat16 leaves statistics, penalty and updates in float32."""
+    """Arithmetic of the convolutions; bfloat16 leaves statistics, penalty, updates in float32."""
 
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
 

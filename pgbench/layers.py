@@ -162,7 +162,7 @@ def append_stddev(x: Tensor, group: int | None = None, *, minibatches: int = 1) 
     `group` None is the whole minibatch; else image i is in group i mod (N / group) (section 3).
     N images are so many `minibatches`, one after the other.
     """
-    maps, height, width = x.shape[1:]
+    height, width = x.shape[2:]
     count = len(x) // minibatches
     size = count if group is None else min(group, count)
     if count % size:

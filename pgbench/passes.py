@@ -27,8 +27,7 @@ def backward(
         found = _side_by_side(terms[0], terms[1], weights, cores)
     else:
         found = [_differentiated(term, weights) for term in terms]
-    for gradients, _, _ in found:
-        _add(gradients, weights, scale)
+    _add([gradients for gradients, _, _ in found], weights, scale)
     return [(value, extra) for _, value, extra in found]
 
 
@@ -58,8 +57,13 @@ def _differentiated(term: Term[Extra], weights: Sequence[nn.Parameter]) -> _Foun
     return gradients, value.detach(), extra
 
 
-def _add(gradients: Sequence[Tensor | None], weights: Sequence[nn.Parameter], scale: float) -> None:
-    for weight, gradient in zip(weights, gradients, strict=True):
-        if gradient is not None:
-            scaled = gradient if scale == 1 else gradient * scale
+def _add(
+    terms: Sequence[Sequence[Tensor | None]], weights: Sequence[nn.Parameter], scale: float
+) -> None:
+    """Add up the terms first, as two processes that make a part each do."""
+    for weight, *gradients in zip(weights, *terms, strict=True):
+        there = [gradient for gradient in gradients if gradient is not None]
+        if there:
+            total = sum(there[1:], there[0])
+            scaled = total if scale == 1 else total * scale
             weight.grad = scaled if weight.grad is None else weight.grad + scaled

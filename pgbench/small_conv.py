@@ -22,6 +22,8 @@ from pgbench.small_loops import (
     spread,
 )
 
+_TAPS = torch.tensor([[3, 1], [2, 0]])  # weights of the two pixels that even, and odd, ones see
+
 
 def small_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`F.conv2d` with padding 1 of NCHW float32 on the CPU, weights (maps_out, maps_in, 3, 3)."""
@@ -65,7 +67,7 @@ class _Convolution(torch.autograd.Function):
         ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         to_x, to_weight, to_bias = ctx.needs_input_grad
         return (
@@ -89,7 +91,7 @@ class _WeightGradient(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, again: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, again: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, gradient = ctx.saved_tensors
         to_x, to_gradient = ctx.needs_input_grad
         return (
@@ -103,11 +105,8 @@ class _Enlarging(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor) -> Tensor:
-        count, maps, height, width = x.shape
-        each = weight.detach().reshape(maps, -1, 2, 2, 2, 2)  # of rows: which of two, then parity
-        each = each.flip(2, 4).permute(1, 0, 3, 5, 2, 4)
-        each = torch.stack([each[:, :, 1], each[:, :, 0]], 2)
-        each = torch.stack([each[:, :, :, 1], each[:, :, :, 0]], 3)
+        count, _, height, width = x.shape
+        each = weight.detach()[:, :, _TAPS][..., _TAPS].permute(1, 0, 2, 4, 3, 5)
         out = torch.empty((count, weight.shape[1], 2 * height, 2 * width))
         enlarge(_array(x), _array(each), out.numpy())
         return out
@@ -174,7 +173,7 @@ class _Halving(torch.autograd.Function):
         ctx.save_for_backward(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         return _Spreading.apply(gradient, x, ctx.slope), None, None
 
@@ -194,7 +193,7 @@ class _Spreading(torch.autograd.Function):
         ctx.save_for_backward(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         return _Halving.apply(gradient, x, ctx.slope), None, None
 

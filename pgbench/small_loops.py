@@ -5,7 +5,7 @@ of a weight are one loop over it. Arrays are contiguous.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,14 @@ from numba import njit
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-Function = TypeVar("Function", bound=Callable[..., None])
+P = ParamSpec("P")
 _ORDER_IS_FREE = {"reassoc", "contract", "nsz"}  # of sums; NaN stays NaN
 
 
-def _compiled(function: Function) -> Function:
+def _compiled(function: Callable[P, None]) -> Callable[P, None]:
     """Machine code, made at the first call and kept on disk where a folder can be written."""
     try:
-        fast: Function = njit(nogil=True, fastmath=_ORDER_IS_FREE, cache=True)(function)
+        fast: Callable[P, None] = njit(nogil=True, fastmath=_ORDER_IS_FREE, cache=True)(function)
     except RuntimeError:
         fast = njit(nogil=True, fastmath=_ORDER_IS_FREE)(function)
     return fast

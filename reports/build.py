@@ -27,12 +27,13 @@ from pgbench.reports import (
 )
 from pgbench.reports.figures import Figure
 from pgbench.reports.latex import to_latex
-from pgbench.reports.markdown import escape, table, to_markdown
+from pgbench.reports.markdown import to_markdown
 from pgbench.reports.names import distinct
 from pgbench.reports.output import CACHE, Made, Output, report_folder
+from pgbench.reports.overview import FIRST_RUN, one_page
 from pgbench.reports.run_files import devices, sources, stamps
 from pgbench.reports.sheets import pictures
-from pgbench.reports.site import Missing, write_site
+from pgbench.reports.site import Content, Missing, write_site
 from pgbench.reports.summary import Summary, summarise, unknown_rows
 from pgbench.reports.tables import Table
 from pgbench.reports.training_stats import load_stats
@@ -40,7 +41,6 @@ from pgbench.results import load_results, load_runs, run_folders
 
 Judge = Callable[[pd.DataFrame, pd.DataFrame, pd.DataFrame], pd.DataFrame]
 Part = TypeVar("Part", Table, Figure)
-FIRST_RUN = "pgbench run ablation --row g"
 TITLE = "Progressive GANs: our runs"
 ROWS = {
     table1.ARTEFACT: list(table1.LABELS),
@@ -84,19 +84,10 @@ def build(results: Path, out: Path, *, judge: Judge | None = None) -> list[Path]
             output.keep(f"figures/{figure.stem}", figure, partial(_drawn, figure))
         shown, damaged = drawn.result()
         told = [*problems(summary), *stats.attrs["problems"], *damaged]
-        output.put("report.md", _report(results, runs, made, told))
-        write_site(
-            output,
-            title=TITLE,
-            runs=runs,
-            tables=made,
-            figures=curves,
-            pictures=shown,
-            ledger=ledger,
-            problems=told,
-            sources=sources(runs, values, stats, stamps=stamped),
-            missing=_missing(runs, made, curves),
-        )
+        content = Content(runs, made, curves, shown, ledger, told, missing(runs, made, curves))
+        output.put("report.md", one_page(results, content))
+        details = sources(runs, values, stats, stamps=stamped)
+        write_site(output, content, title=TITLE, sources=details)
     return [out / name for name in sorted(output.files())]
 
 
@@ -152,42 +143,7 @@ def _drawn(figure: Figure) -> Made:
     return Made({f"figures/{figure.stem}{end}": made for end, made in drawn(figure).items()})
 
 
-def _missing(runs: pd.DataFrame, made: Sequence[Table], drawn: Sequence[Figure]) -> list[Missing]:
+def missing(runs: pd.DataFrame, made: Sequence[Table], drawn: Sequence[Figure]) -> list[Missing]:
+    """Artefacts that nothing was run for."""
     there = {*runs["artefact"], *(one.artefact for one in made), *(one.artefact for one in drawn)}
     return [Missing(*told) for artefact, told in MAKES.items() if artefact not in there]
-
-
-def _report(results: Path, runs: pd.DataFrame, made: Sequence[Table], told: list[str]) -> str:
-    parts = [_heading(results, runs), _set_aside(told)]
-    for one in made:
-        files = ", ".join(
-            f"[{one.stem}.{end}](tables/{one.stem}.{end})" for end in ("csv", "md", "tex")
-        )
-        parts.append(f"{to_markdown(one)}\nFiles: {files}\n")
-    return "\n".join(parts)
-
-
-def _heading(results: Path, runs: pd.DataFrame) -> str:
-    title = "# Report\n"
-    if runs.empty:
-        where = f"No runs were found in {escape(results)}"
-        return f"{title}\n{where}. Make the first row of table 1 with `{FIRST_RUN}`.\n"
-    return f"{title}\nRuns in {escape(results)}: {len(runs)}.\n\n{_runs(runs)}"
-
-
-def _runs(runs: pd.DataFrame) -> str:
-    header = ["run", "row", "data set", "profile", "status", "error", "resolution", "seed"]
-    header += ["kimg", "of", "hours"]
-    columns = ["run_id", "row", "dataset", "profile", "status", "error", "resolution", "seed"]
-    rows = []
-    for run in runs.fillna({"error": ""}).to_dict("records"):
-        clock = [f"{run['kimg']:g}", f"{run['total_kimg']:g}", f"{run['wall_sec'] / 3600:.2f}"]
-        rows.append([*(escape(run[column]) for column in columns), *clock])
-    return table(header, rows, left=6)
-
-
-def _set_aside(problems: list[str]) -> str:
-    if not problems:
-        return "Nothing was set aside.\n"
-    lines = "".join(f"- {escape(problem)}\n" for problem in problems)
-    return f"## Set aside\n\n{lines}"

@@ -33,6 +33,19 @@ class Missing:
     command: str
 
 
+@dataclass(frozen=True)
+class Content:
+    """What a report shows; `ledger` has the fields of `pages.Claim` as columns."""
+
+    runs: pd.DataFrame
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+    pictures: Sequence[Picture] = ()
+    ledger: pd.DataFrame | None = None
+    problems: Sequence[str] = ()
+    missing: Sequence[Missing] = ()
+
+
 @dataclass
 class Parts:
     """What the page of an artefact shows; `files` to download by the stem of what they hold."""
@@ -55,33 +68,22 @@ class _Page:
 
 
 def write_site(
-    output: Output,
-    *,
-    title: str,
-    runs: pd.DataFrame,
-    tables: Sequence[Table],
-    figures: Sequence[Figure],
-    pictures: Sequence[Picture],
-    ledger: pd.DataFrame | None,
-    problems: Sequence[str],
-    sources: Mapping[str, Source],
-    missing: Sequence[Missing] = (),
+    output: Output, content: Content, *, title: str, sources: Mapping[str, Source]
 ) -> None:
     """Write the pages into the report's folder; stems are safe file names, all different.
 
-    `ledger` has the fields of `pages.Claim` as columns. Files that are in the folder already and
-    named after a table or figure are offered beside it.
+    Files that are in the folder already and named after a table or figure are offered beside it.
     """
-    lines, told = _lines(runs), claims(ledger)
-    of_artefact = _parts(lines, tables, figures, pictures, _by_stem(output.files()))
+    lines, told = _lines(content.runs), claims(content.ledger)
+    of_artefact = _parts(lines, content, _by_stem(output.files()))
     stems = zip(of_artefact, distinct(of_artefact), strict=True)
     links = {name: f"artefacts/{stem}.html" for name, stem in stems}
     common = {"title": title, "links": links}
     made = templates()
     for page in [
-        _index(lines, of_artefact, common, told, list(missing), list(problems)),
+        _index(lines, of_artefact, common, told, content),
         *_artefact_pages(of_artefact, common, told),
-        *_run_pages(lines, pictures, common, sources),
+        *_run_pages(lines, content.pictures, common, sources),
     ]:
         stamp = page.source and page.source.stamp
         output.keep(page.name, [page.template, page.inputs, stamp], partial(_render, made, page))
@@ -114,15 +116,10 @@ def _by_stem(files: Iterable[str]) -> dict[str, list[str]]:
     return stems
 
 
-def _parts(
-    lines: list[Line],
-    tables: Sequence[Table],
-    figures: Sequence[Figure],
-    pictures: Sequence[Picture],
-    files: dict[str, list[str]],
-) -> dict[str, Parts]:
+def _parts(lines: list[Line], content: Content, files: dict[str, list[str]]) -> dict[str, Parts]:
     """What the page of every artefact shows, tables of the paper first."""
-    shown = [picture for picture in pictures if picture.run_id is None]
+    tables, figures = content.tables, content.figures
+    shown = [picture for picture in content.pictures if picture.run_id is None]
     names = {str(line["artefact"]) for line in lines}
     names |= {table.artefact for table in tables} | {figure.artefact for figure in figures}
     names |= {picture.artefact for picture in shown}
@@ -145,11 +142,11 @@ def _index(
     of_artefact: dict[str, Parts],
     common: dict[str, Any],
     told: list[Claim],
-    missing: list[Missing],
-    problems: list[str],
+    content: Content,
 ) -> _Page:
     inputs = {"root": "", "runs": lines, "claims": told, "run_links": _run_links(told, lines)}
-    inputs |= {"missing": missing, "problems": problems, "counts": _counts(lines)}
+    inputs |= {"missing": content.missing, "problems": content.problems}
+    inputs["counts"] = _counts(lines)
     inputs["artefacts"] = [
         {
             "name": name,

@@ -77,7 +77,7 @@ class Summary:
         for claim in claims:
             counts[claim["verdict"]] = counts.get(claim["verdict"], 0) + 1
         words = [verdict if len(claims) == 1 else f"{n} {verdict}" for verdict, n in counts.items()]
-        note = "; ".join(f"{claim['claim']}: {claim['text']}" for claim in claims)
+        note = "; ".join(f"{claim['claim']}: {claim['verdict']}" for claim in claims)
         return Cell(", ".join(words), kind="verdict", note=note)
 
 
@@ -111,7 +111,7 @@ def _claims(ledger: pd.DataFrame, artefact: str, row: str, place: Place) -> list
         if name in ledger:
             of_artefact = of_artefact[of_artefact[name] == getattr(place, name)]
     found = of_artefact[of_artefact["rows"].map(lambda rows: row in _rows(rows)).astype(bool)]
-    plain = found[["claim", "verdict", "text"]].astype(str)
+    plain = found[["claim", "verdict"]].astype(str)
     return [{str(key): text for key, text in line.items()} for line in plain.to_dict("records")]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pgbench.reports.check import Outcome, Verdict
 from pgbench.reports.markdown import escape, table
+from pgbench.reports.names import one_line
 
 WORDS: dict[Verdict, str] = {
     "passed": "passed",
@@ -28,15 +29,10 @@ def closing(outcomes: Sequence[Outcome], *, exact: bool) -> str:
     return f"{len(outcomes)} values: {told}; {how}."
 
 
-def printable(text: str) -> str:
-    """Text on one line without control characters, which XML and terminals do not take."""
-    return "".join(char if char.isprintable() else " " for char in text)
-
-
 def title(outcome: Outcome) -> str:
     """Metric, key, and what they are of."""
     known = outcome.known
-    return printable(f"{known.metric} {known.key} ({known.place})")
+    return one_line(f"{known.metric} {known.key} ({known.place})")
 
 
 def number(value: float | None) -> str:
@@ -95,8 +91,8 @@ def to_junit(outcomes: Sequence[Outcome]) -> str:
 def _add_case(suite: ET.Element, outcome: Outcome) -> None:
     known = outcome.known
     names = {"classname": known.place, "name": f"{known.metric} {known.key}"}
-    case = ET.SubElement(suite, "testcase", {key: printable(name) for key, name in names.items()})
-    why = printable(outcome.why)
+    case = ET.SubElement(suite, "testcase", {key: one_line(name) for key, name in names.items()})
+    why = one_line(outcome.why)
     if outcome.verdict == "new":
         ET.SubElement(case, "skipped", {"message": why})
     elif outcome.failed:
@@ -110,7 +106,7 @@ def _numbers(outcome: Outcome) -> str:
     if outcome.band is not None:
         lines.append(f"band: {outcome.band!r}")
     lines += [f"{name}: {then} -> {now}" for name, (then, now) in outcome.differing.items()]
-    return "\n".join(map(printable, lines))
+    return "\n".join(map(one_line, lines))
 
 
 def to_markdown(outcomes: Sequence[Outcome], *, exact: bool) -> str:

@@ -210,10 +210,11 @@ def judge(
     run_id, kimg and train_sec, without which no claim about hours is judged.
     """
     values = usable(results)
+    asked = [(claim, place) for claim in CLAIMS for place in _places(claim, runs)]
+    here = {place: place.of(values) for place in {place for _, place in asked}}
     lines = [
-        ledger_line(claim, place, values=values, runs=runs, stats=stats)
-        for claim in CLAIMS
-        for place in _places(claim, runs)
+        ledger_line(claim, place, values=here[place], runs=runs, stats=stats)
+        for claim, place in asked
     ]
     return pd.DataFrame(lines, columns=COLUMNS, dtype=object)
 

@@ -251,20 +251,24 @@ def _images(chosen: pd.DataFrame) -> int:
     return int(chosen["num_images"].max())
 
 
-def _hours_at(values: pd.DataFrame, stats: pd.DataFrame | None) -> list[float]:
+def _hours_at(values: pd.DataFrame, stats: pd.DataFrame | None) -> pd.Series:
     """Hours of training at the clock of every value; NaN where the run's ticks do not say."""
-    ticks = (
-        {} if stats is None else dict(list(stats.dropna(subset=["train_sec"]).groupby("run_id")))
-    )
-    clocks = zip(values["run_id"], values["kimg"], strict=True)
-    return [_hour(ticks.get(run_id), kimg) for run_id, kimg in clocks]
+    hours = pd.Series(np.nan, index=values.index, dtype="float64")
+    if stats is None:
+        return hours
+    known = stats[stats["run_id"].isin(values["run_id"].unique())].dropna(subset=["train_sec"])
+    ticks = dict(list(known.groupby("run_id")))
+    for run_id, of_run in values.groupby("run_id"):
+        if run_id in ticks:
+            hours.loc[of_run.index] = _interpolated(ticks[run_id], of_run["kimg"])
+    return hours
 
 
-def _hour(ticks: pd.DataFrame | None, kimg: float) -> float:
-    if ticks is None or kimg > ticks["kimg"].max() + _ROUNDED_KIMG:
-        return float("nan")
-    clock, seconds = ([0.0, *ticks[name]] for name in ("kimg", "train_sec"))
-    return float(np.interp(kimg, clock, seconds)) / 3600
+def _interpolated(ticks: pd.DataFrame, kimg: pd.Series) -> NDArray[np.float64]:
+    clock, seconds = (np.array([0.0, *ticks[name]]) for name in ("kimg", "train_sec"))
+    asked = kimg.to_numpy(dtype=np.float64)
+    later = asked > clock.max() + _ROUNDED_KIMG
+    return np.where(later, np.nan, np.interp(asked, clock, seconds) / 3600)
 
 
 def _shared(chosen: pd.DataFrame, rows: tuple[str, ...]) -> list[int]:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from pgbench.checkpoint import load_state
 from pgbench.config import RunConfig
+from pgbench.crew import Crew
 from pgbench.data import ImageStore
 from pgbench.distributed import ALONE, Share, joined, joined_parts
 from pgbench.layers import append_stddev
@@ -95,7 +96,7 @@ def farthest(one: dict[str, Any], two: dict[str, Any]) -> float:
         for name, network in one["networks"].items()
         for key, weight in network.items()
     ]
-    return max((a - b).abs().max().item() for a, b in pairs)
+    return max(float((a - b).abs().max()) for a, b in pairs)
 
 
 def same(one: object, two: object) -> bool:
@@ -191,7 +192,34 @@ print(together(3, act))
     assert (ended.out, ended.err) == ("[0, 0, 0]\n", "")
 
 
-EQUAL = {
+def test_a_crew_does_what_its_first_process_deals_out(program: Command) -> None:
+    text = """
+from pgbench.crew import Crew
+def act(rank):
+    with distributed.joined("cpu") as world:
+        crew = Crew(world, lambda task: (rank, task.sum() if task is not None else None))
+        if rank:
+            crew.serve()
+            return
+        with crew.led():
+            assert crew.size == 3
+            assert crew.work([torch.ones(i) for i in (1, 2, 3)]) == [(0, 1), (1, 2), (2, 3)]
+            assert crew.work([torch.ones(4)]) == [(0, 4)]
+            assert crew.work([None, None]) == [(0, None), (1, None)]
+print(together(3, act))
+"""
+    ended = program(PROCESSES + text)
+    assert (ended.out, ended.err) == ("[0, 0, 0]\n", "")
+
+
+def test_a_crew_of_one_does_it_alone() -> None:
+    crew = Crew(ALONE, lambda task: task + 1)
+    with crew.led() as same:
+        assert same is crew
+        assert (crew.size, crew.work([1]), crew.work([2])) == (1, [2], [3])
+
+
+EQUAL: dict[str, dict[str, Any]] = {
     "row d": {"row": "d"},
     "grouped stddev": {"row": "g", "discriminator": {"stddev_group": 4}},
     "five critic steps": {"row": "d", "optimiser": {"n_critic": 5}, "schedule": {"minibatch": 4}},

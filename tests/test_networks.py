@@ -316,7 +316,9 @@ def test_weights_depend_on_the_generator_that_is_passed_alone():
 def test_noise_is_at_the_input_of_every_convolution_but_from_rgb(config):
     noise = make_d(config).draw_noise(4, 0, strength=0.1, rng=torch.Generator().manual_seed(0))
     extra = 1 if config.minibatch_layer == "stddev" else 0
-    assert [each.shape for each in noise] == [(4, maps, 1, 1) for maps in (4, 4, 6, 6, 6 + extra, 6)]
+    assert [each.shape for each in noise] == [
+        (4, maps, 1, 1) for maps in (4, 4, 6, 6, 6 + extra, 6)
+    ]
     lowest = make_d(config).draw_noise(4, 2, strength=0.1, rng=torch.Generator().manual_seed(0))
     assert [each.shape[1] for each in lowest] == [6 + extra, 6]
 

@@ -31,7 +31,9 @@ ON_CPU = (
 )
 ERRORS = (torch.OutOfMemoryError("CUDA out of memory."), RuntimeError(ON_CPU))
 
-SPLIT = {  # which steps are short of memory, and in how many parts they are made
+SPLIT: dict[
+    str, tuple[dict[str, Any], str, int]
+] = {  # which steps are short of memory, and in how many parts they are made
     "row d": ({"row": "d"}, "dg", 4),
     "grouped stddev": ({"row": "g", "discriminator": {"stddev_group": 4}}, "dg", 4),
     "five critic steps": ({"row": "d", "optimiser": {"n_critic": 5}}, "dg", 4),
@@ -46,7 +48,7 @@ SPLIT = {  # which steps are short of memory, and in how many parts they are mad
     "a minibatch of 6": ({"row": "d", "schedule": {"minibatch_at": ((4, 6),)}}, "dg", 2),
     "a minibatch of 15": ({"row": "d", "schedule": {"minibatch_at": ((4, 15),)}}, "dg", 5),
 }
-CROSSING = {
+CROSSING: dict[str, dict[str, Any]] = {
     "batch norm": {"row": "c"},
     "minibatch discrimination": {"row": "e*"},
     "stddev of the whole minibatch": {"row": "g"},

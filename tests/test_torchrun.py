@@ -12,6 +12,7 @@ import torch
 
 from pgbench.checkpoint import load_state
 from pgbench.data import ImageStore
+from pgbench.metrics.cache import cache_folder
 from pgbench.results import RunFolder
 
 pytestmark = pytest.mark.slow
@@ -148,13 +149,12 @@ def test_both_processes_measure_and_the_values_are_those_of_one(
         runs.append(run)
     one, two = runs
     metrics = ["--metrics", "swd64,msssim16,fd-effnetlite0-80,is-effnetlite0-20"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache of one"))
-        assert pgbench("evaluate", one.path, *metrics, "--device", "cpu").code == 0
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache of two"))
-        trap = "1:at(20, evaluate.Worker, '__call__', lambda: Path('{}').touch())"
-        seen = tmp_path / "the second process has worked"
-        ended = torchrun("evaluate", two.path, *metrics, trap=trap.format(seen))
+    shutil.rmtree(cache_folder("features"))
+    assert pgbench("evaluate", one.path, *metrics, "--device", "cpu").code == 0
+    shutil.rmtree(cache_folder("features"))
+    seen = tmp_path / "the second process has worked"
+    trap = f"1:at(20, evaluate.Worker, '__call__', lambda: Path('{seen}').touch())"
+    ended = torchrun("evaluate", two.path, *metrics, trap=trap)
     assert (ended.returncode, ended.stdout) == (0, f"{two.metrics_path}\n")
     assert seen.exists()
     assert len(values(one)) == 3 * 6
@@ -167,9 +167,9 @@ def test_both_processes_make_images_and_they_are_those_of_one(
     straight: Path, tmp_path: Path, torchrun: Torchrun, pgbench: Command
 ) -> None:
     run, seeds = run_of(straight, 0).path, ["--seeds", "3-20,40,64-66", "--device", "cpu"]
-    trap = "1:at(8, grids, 'save_picture', lambda: Path('{}').touch())"
     seen = tmp_path / "the second process has worked"
-    ended = torchrun("generate", run, *seeds, "--out", tmp_path / "two", trap=trap.format(seen))
+    trap = f"1:at(8, grids, 'save_picture', lambda: Path('{seen}').touch())"
+    ended = torchrun("generate", run, *seeds, "--out", tmp_path / "two", trap=trap)
     assert (ended.returncode, ended.stdout) == (0, f"{tmp_path / 'two'}\n")
     assert seen.exists()
     assert pgbench("generate", run, *seeds, "--out", tmp_path / "one").code == 0

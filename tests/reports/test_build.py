@@ -70,6 +70,10 @@ def test_writes_tables_figures_pictures_and_pages(
         ]
     )
     assert all((out / name).read_text() in page(out) for name in TABLES if name.endswith(".md"))
+    images = re.findall(r"\]\(((?:figures|pictures)/.*)\)", page(out))
+    assert images == ["pictures/table1-samples-portraits-desktop-64.png"] + [
+        f"figures/{stem}.png" for stem in drawn[::-1]
+    ]
     told = "Run stray was set aside: table1 has no row 'z'."
     assert f"- {told}\n" in page(out)
     assert told.replace("'", "&#39;") in (out / "index.html").read_text()
@@ -84,7 +88,7 @@ def test_the_ledger_of_the_judge_is_told(make_run: MakeRun, results: Path, tmp_p
     run = make_run("g", {AVG: 5.0})
     ticks(run, 45.0, 90.0)
     build(results, tmp_path, judge=judge)
-    assert "| reproduced" in page(tmp_path)
+    assert "| 1 1 2 |" in page(tmp_path)
     assert "1 1 2" in (tmp_path / "index.html").read_text()
 
 

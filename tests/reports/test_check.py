@@ -208,7 +208,7 @@ def test_junit_is_well_formed_whatever_the_names():
     counts = {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")}
     assert counts == {"tests": "4", "failures": "3", "errors": "0", "skipped": "1"}
     cases = {case.get("name"): [each.tag for each in case] for case in suite}
-    odd = "a]]>\"'&<b>|` [2J     [red]"
+    odd = "a]]>\"'&<b>|` [2J [red]"
     assert cases == {
         f"{odd} {odd}": ["failure"],
         "swd 1": ["failure"],

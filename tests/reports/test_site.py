@@ -14,7 +14,7 @@ from pgbench.reports.figures import Curve, Figure
 from pgbench.reports.output import report_folder
 from pgbench.reports.run_files import RunDetail, Source
 from pgbench.reports.sheets import Picture
-from pgbench.reports.site import Missing, write_site
+from pgbench.reports.site import Content, Missing, write_site
 from pgbench.reports.tables import Cell, Column, Table
 from pgbench.results import RUN_COLUMNS
 
@@ -112,7 +112,8 @@ def site(tmp_path: Path) -> WriteSite:
         with report_folder(tmp_path / out) as output:
             for name, content in files.items():
                 output.put(name, content)
-            write_site(output, **inputs)
+            title, sources = inputs.pop("title"), inputs.pop("sources")
+            write_site(output, Content(**inputs), title=title, sources=sources)
         return [tmp_path / out / name for name in output.files() if name not in files]
 
     return write

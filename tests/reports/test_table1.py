@@ -291,7 +291,7 @@ def test_latex_is_exact_around_the_cells(results: Path) -> None:
 
 
 def ledger(**columns: object) -> pd.DataFrame:
-    line = {"claim": "c1", "artefact": "table1", "rows": "g", "verdict": "reproduced", "text": "t"}
+    line = {"claim": "c1", "artefact": "table1", "rows": "g", "verdict": "reproduced"}
     return pd.DataFrame([line | columns])
 
 
@@ -300,7 +300,7 @@ def test_a_verdict_stands_in_its_row(make_run: MakeRun, results: Path, rows: obj
     make_run("g", swd(5.0))
     table, _ = made(results, ledger=ledger(rows=rows))
     cells = {row[0].text: row[-1] for row in table.rows}
-    assert (cells["g"].text, cells["g"].note) == ("reproduced", "c1: t")
+    assert (cells["g"].text, cells["g"].note) == ("reproduced", "c1: reproduced")
     assert (cells["b"].text, cells["b"].note) == ("—", None)
     assert table.tidy.loc[table.tidy["row"] == "g", "verdict"].unique().tolist() == ["reproduced"]
 
@@ -310,9 +310,12 @@ def test_verdicts_of_a_row_are_counted(make_run: MakeRun, results: Path) -> None
     claims = [ledger(), ledger(claim="c2", verdict="inconclusive"), ledger(claim="c3")]
     table, _ = made(results, ledger=pd.concat(claims))
     (cell,) = (row[-1] for row in table.rows if row[0].text == "g")
-    assert (cell.text, cell.note) == ("2 reproduced, 1 inconclusive", "c1: t; c2: t; c3: t")
+    assert (cell.text, cell.note) == (
+        "2 reproduced, 1 inconclusive",
+        "c1: reproduced; c2: inconclusive; c3: reproduced",
+    )
     assert "| 2 reproduced, 1 inconclusive <sup>1</sup> |" in to_markdown(table)
-    assert "- <sup>1</sup> c1: t; c2: t; c3: t" in to_markdown(table)
+    assert "- <sup>1</sup> c1: reproduced; c2: inconclusive; c3: reproduced" in to_markdown(table)
 
 
 @pytest.mark.parametrize(
