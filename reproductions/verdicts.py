@@ -71,9 +71,9 @@ def ledger_line(
 ) -> dict[str, object]:
     """A line with all COLUMNS, None where there is nothing to say.
 
-    `values` are those of `usable`, `runs` of `load_runs`.
+    `values` are the `usable` ones of `place`, `runs` are those of `load_runs`.
     """
-    evidence, here = gather(claim, place.of(values), stats), place.of(runs)
+    evidence, here = gather(claim, values, stats), place.of(runs)
     found = estimate(list(evidence.effects.values()), common=evidence.common)
     word = _verdict(claim, evidence, found, here)
     gap = _gap(claim, evidence, found, word, here)
