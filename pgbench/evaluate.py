@@ -149,7 +149,8 @@ def evaluate_snapshot(
     records, _ = folder.records()
     here = [r for r in records if r.kimg == kimg and r.status == "ok" and r.key in _LAST_KEYS]
     done = {(r.metric, r.metric_version) for r in here}
-    specs = [spec for spec in map(parse, names) if (spec.name, spec.version) not in done]
+    wanted = map(parse, dict.fromkeys(names))
+    specs = [spec for spec in wanted if (spec.name, spec.version) not in done]
     if not specs:
         return
     generator, info = load_snapshot(path, torch.device("cpu"))
@@ -295,6 +296,7 @@ def _records(
         "metric_seed": _METRIC_SEED,
         "fake_seeds": f"0-{result.num_images - 1}",
         "phase_kimg": f"{schedule.train_kimg:g}/{schedule.fade_kimg:g}",
+        "precision": config.numerics.precision,
     }
     return [
         Record(

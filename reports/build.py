@@ -6,7 +6,6 @@ The same runs make the same files, whatever was there before; what did not chang
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +24,7 @@ from pgbench.reports import (
     table4,
     training_time,
 )
+from pgbench.reports.drawing import drawn_apart
 from pgbench.reports.figures import Figure
 from pgbench.reports.latex import to_latex
 from pgbench.reports.markdown import to_markdown
@@ -69,25 +69,26 @@ def build(results: Path, out: Path, *, judge: Judge | None = None) -> list[Path]
     `pages.Claim`. An index.html to read, report.md, tables/, figures/ and pictures/.
     """
     run_folders(results)  # of a folder that is not there no report is begun
-    with report_folder(out) as output, ThreadPoolExecutor(1) as pool:
+    with report_folder(out) as output, ThreadPoolExecutor(2) as pool:
         runs = load_runs(results)
         stamped = stamps(runs)
         stats = load_stats(runs, cache=out / CACHE)
-        drawn = pool.submit(pictures, output, runs, stats)  # decodes while the rest is worked out
+        decoded = pool.submit(pictures, output, runs, stats)
         values = load_results(results, cache=out / CACHE)
+        curves = figures(values, runs, stats)
+        drawn = pool.submit(_write_figures, output, curves)
         ledger = None if judge is None else judge(values, runs, stats)
         summary = summarise(values, runs, ledger=ledger, devices=devices(runs))
-        made, curves = tables(summary), figures(values, runs, stats)
+        made = tables(summary)
         for one in made:
             _write_table(output, one)
-        for figure in curves:
-            output.keep(f"figures/{figure.stem}", figure, partial(_drawn, figure))
-        shown, damaged = drawn.result()
+        shown, damaged = decoded.result()
         told = [*problems(summary), *stats.attrs["problems"], *damaged]
         content = Content(runs, made, curves, shown, ledger, told, missing(runs, made, curves))
         output.put("report.md", one_page(results, content))
         details = sources(runs, values, stats, stamps=stamped)
         write_site(output, content, title=TITLE, sources=details)
+        drawn.result()
     return [out / name for name in sorted(output.files())]
 
 
@@ -137,10 +138,17 @@ def _write_table(output: Output, one: Table) -> None:
     output.put(f"tables/{one.stem}.tex", to_latex(one))
 
 
-def _drawn(figure: Figure) -> Made:
-    from pgbench.reports.drawing import drawn  # needs matplotlib
+def _write_figures(output: Output, curves: Sequence[Figure]) -> None:
+    named = {f"figures/{figure.stem}": figure for figure in curves}
 
-    return Made({f"figures/{figure.stem}{end}": made for end, made in drawn(figure).items()})
+    def draw(names: list[str]) -> dict[str, Made]:
+        files = drawn_apart([named[name] for name in names])
+        return {
+            name: Made({f"{name}{ending}": content for ending, content in of_figure.items()})
+            for name, of_figure in zip(names, files, strict=True)
+        }
+
+    output.keep_all(named, draw)
 
 
 def missing(runs: pd.DataFrame, made: Sequence[Table], drawn: Sequence[Figure]) -> list[Missing]:

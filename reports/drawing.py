@@ -3,13 +3,21 @@
 The same figure makes the same bytes on the same versions of matplotlib. Colours are those of Okabe
 and Ito (2008), "Color universal design", without yellow, which is too faint for a line on white;
 dashes and markers tell lines apart on grey paper.
+
+Run as a module this draws the figures that it reads as JSON, and writes their files as JSON.
 """
 
+import base64
 import csv
 import io
+import json
 import math
+import os
+import subprocess
+import sys
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from pgbench.reports.figures import Curve, Figure
@@ -73,6 +81,35 @@ def drawn(figure: Figure) -> dict[str, bytes]:
     """The files of a figure by their endings: .svg, .png and .csv."""
     svg, png = _rendered(figure)
     return {".svg": svg.encode(), ".png": png, ".csv": to_csv(figure).encode()}
+
+
+def drawn_apart(figures: Sequence[Figure]) -> list[dict[str, bytes]]:
+    """`drawn` of each, by a process of its own: this one can do something else meanwhile."""
+    command = [sys.executable, "-P", "-m", __name__]
+    done = subprocess.run(
+        command,
+        input=json.dumps([asdict(figure) for figure in figures]).encode(),
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+    )
+    return [
+        {ending: base64.b64decode(content) for ending, content in files.items()}
+        for files in json.loads(done.stdout)
+    ]
+
+
+def _draw_for_another_process() -> None:
+    told = json.load(sys.stdin)
+    figures = [
+        Figure(**{**one, "curves": tuple(Curve(**curve) for curve in one["curves"])})
+        for one in told
+    ]
+    files = [
+        {ending: base64.b64encode(content).decode() for ending, content in drawn(figure).items()}
+        for figure in figures
+    ]
+    json.dump(files, sys.stdout)
 
 
 def to_csv(figure: Figure) -> str:
@@ -190,3 +227,7 @@ def _ticks(axis: Any, values: set[float]) -> None:
         axis.set_major_locator(ticker.MaxNLocator(6))
     elif spread < 1000:
         axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5) if spread < 12 else (1, 2, 5)))
+
+
+if __name__ == "__main__":
+    _draw_for_another_process()

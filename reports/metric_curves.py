@@ -72,10 +72,12 @@ def followed_metric(values: pd.DataFrame, kind: str) -> str | None:
     named = [
         name for name in values["metric"].unique() if re.fullmatch(rf"{kind}\d{{1,9}}k?", name)
     ]
+    if len(named) < 2:
+        return named[0] if named else None
     of_kind = values[values["metric"].isin(named)]
     clocks = of_kind.groupby("metric").agg({"kimg": "nunique", "num_images": "max"})
     order = clocks.sort_values(["kimg", "num_images"], kind="stable")
-    return None if order.empty else str(order.index[-1])
+    return str(order.index[-1])
 
 
 def seed_curves(values: pd.DataFrame, name: str, *, x: str) -> list[Curve]:

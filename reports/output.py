@@ -60,16 +60,21 @@ class Output:
 
     def keep(self, name: str, inputs: object, make: Callable[[], Made]) -> Part:
         """The part called `name`, made by `make` unless it is there, made of the same `inputs`."""
-        key = digest([self.program, inputs])
-        part = self.known.get(name)
-        if part is None or part.key != key or not self._is_whole(part):
-            fresh = make()
-            for file, content in fresh.files.items():
-                self._write(file, content)
-            stamps = {file: self._stamp(file) for file in fresh.files}
-            part = Part(key=key, files=stamps, told=fresh.told)
-        self.made[name] = part
-        return part
+        return self.keep_all({name: inputs}, lambda _: {name: make()})[name]
+
+    def keep_all(
+        self, wanted: Mapping[str, object], make: Callable[[list[str]], Mapping[str, Made]]
+    ) -> dict[str, Part]:
+        """Parts by their names, of inputs by these names; `make` is given the names to be made."""
+        keys = {name: digest([self.program, inputs]) for name, inputs in wanted.items()}
+        stale = [name for name, key in keys.items() if not self._is_there(name, key)]
+        fresh = make(stale) if stale else {}
+        parts = {
+            name: self._part(key, fresh[name]) if name in fresh else self.known[name]
+            for name, key in keys.items()
+        }
+        self.made.update(parts)
+        return parts
 
     def put(self, name: str, content: str | bytes) -> None:
         """A file that is cheap to make."""
@@ -80,8 +85,17 @@ class Output:
         """The names of all files so far, relative to the folder."""
         return [file for part in self.made.values() for file in part.files]
 
-    def _is_whole(self, part: Part) -> bool:
+    def _is_there(self, name: str, key: str) -> bool:
+        part = self.known.get(name)
+        if part is None or part.key != key:
+            return False
         return all(self._stamp(file) == stamp for file, stamp in part.files.items())
+
+    def _part(self, key: str, made: Made) -> Part:
+        for file, content in made.files.items():
+            self._write(file, content)
+        stamps = {file: self._stamp(file) for file in made.files}
+        return Part(key=key, files=stamps, told=made.told)
 
     def _stamp(self, file: str) -> list[int]:
         try:

@@ -4,10 +4,10 @@ Static files without a framework or a network: HTML and drawings made here, one 
 one script that sorts tables and reads values off curves. The same inputs make the same bytes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -48,13 +48,12 @@ class Content:
 
 @dataclass
 class Parts:
-    """What the page of an artefact shows; `files` to download by the stem of what they hold."""
+    """What the page of an artefact shows."""
 
     tables: list[Table] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     runs: list[Line] = field(default_factory=list)
-    files: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,10 @@ def write_site(
 ) -> None:
     """Write the pages into the report's folder; stems are safe file names, all different.
 
-    Files that are in the folder already and named after a table or figure are offered beside it.
+    The files of tables and figures, which are offered beside them, are for others to write.
     """
     lines, told = _lines(content.runs), claims(content.ledger)
-    of_artefact = _parts(lines, content, _by_stem(output.files()))
+    of_artefact = _parts(lines, content)
     stems = zip(of_artefact, distinct(of_artefact), strict=True)
     links = {name: f"artefacts/{stem}.html" for name, stem in stems}
     common = {"title": title, "links": links}
@@ -107,16 +106,7 @@ def _lines(runs: pd.DataFrame) -> list[Line]:
     ]
 
 
-def _by_stem(files: Iterable[str]) -> dict[str, list[str]]:
-    """The downloads there are, by the stem of their names."""
-    stems: dict[str, list[str]] = {}
-    for file in sorted(files):
-        if file.startswith(("tables/", "figures/")):
-            stems.setdefault(PurePosixPath(file).stem, []).append(file)
-    return stems
-
-
-def _parts(lines: list[Line], content: Content, files: dict[str, list[str]]) -> dict[str, Parts]:
+def _parts(lines: list[Line], content: Content) -> dict[str, Parts]:
     """What the page of every artefact shows, tables of the paper first."""
     tables, figures = content.tables, content.figures
     shown = [picture for picture in content.pictures if picture.run_id is None]
@@ -128,10 +118,8 @@ def _parts(lines: list[Line], content: Content, files: dict[str, list[str]]) -> 
         parts[line["artefact"]].runs.append(line)
     for table in tables:
         parts[table.artefact].tables.append(table)
-        parts[table.artefact].files[table.stem] = files.get(table.stem, [])
     for figure in figures:
         parts[figure.artefact].figures.append(figure)
-        parts[figure.artefact].files[figure.stem] = files.get(figure.stem, [])
     for picture in shown:
         parts[picture.artefact].pictures.append(picture)
     return parts

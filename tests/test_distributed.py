@@ -31,7 +31,7 @@ ROUNDING = 1e-4  # of weights that move by 2e-3 (row d) and 2e-2 (row g); found:
 
 # Processes as torchrun would start them, each a fork of one that has imported everything.
 PROCESSES = """
-import json, os, signal, socket, sys, tempfile, traceback
+import json, os, signal, sys, tempfile, traceback
 from functools import partial
 from pathlib import Path
 import torch
@@ -41,10 +41,18 @@ from pgbench.losses import LsganNoise
 from pgbench.reproductions import launch
 torch.set_num_threads(1)
 torch.optim.Adam([torch.nn.Parameter(torch.ones(1))])
+def host(pipe):
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    os.write(pipe, str(store.port).encode())
+    signal.alarm(300)
+    signal.pause()
 def together(size, act, told=None):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    answer, pipe = os.pipe()
+    agent = os.fork()
+    if not agent:
+        host(pipe)
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": os.read(answer, 9).decode()}
+    place["TORCHELASTIC_USE_AGENT_STORE"] = "True"
     pids = []
     for rank in range(size):
         pid = os.fork()
@@ -52,6 +60,7 @@ def together(size, act, told=None):
             names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size}
             os.environ.update(place, **{name: str(value) for name, value in names.items()})
             code = 99
+            signal.alarm(300)  # never an orphan
             if told is not None:
                 os.dup2(told.fileno(), 2)
             try:
@@ -64,7 +73,9 @@ def together(size, act, told=None):
                 sys.stdout.flush(), sys.stderr.flush()
                 os._exit(code or 0)
         pids.append(pid)
-    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    os.kill(agent, signal.SIGKILL), os.waitpid(agent, 0)
+    return codes
 def at(number, owner, name, act):
     real, calls = getattr(owner, name), []
     def trapped(*arguments, **options):

@@ -267,9 +267,10 @@ class TestWriting:
 
     def test_ctrl_c_ends_ffmpeg_and_leaves_nothing(self, tmp_path: Path) -> None:
         text = (
-            "import itertools, sys, numpy as np\n"
+            "import itertools, signal, sys, numpy as np\n"
             "from pathlib import Path\n"
             "from pgbench.video import write_video\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in a background
             "frame = np.zeros((64, 64, 3), np.uint8)\n"
             "def frames():\n"
             "    for i in itertools.count():\n"

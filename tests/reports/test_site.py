@@ -138,8 +138,9 @@ def test_there_is_an_overview_and_a_page_per_artefact_and_run(
 def test_every_link_leads_somewhere_inside(site: WriteSite, tmp_path: Path) -> None:
     pictures = [picture_of("grid", run_id="table1-g"), picture_of("rows", artefact="table1")]
     ledger = pd.DataFrame([{"claim": "c", "artefact": "table1", "runs": ["table1-g"]}])
-    names = ("figures/swd.csv", "tables/table1-portraits.tex", "pictures/grid.png")
-    files = dict.fromkeys([*names, "pictures/rows.png"], "content")
+    names = [f"figures/swd.{end}" for end in ("csv", "png", "svg")]
+    names += [f"tables/table1-portraits.{end}" for end in ("csv", "md", "tex")]
+    files = dict.fromkeys([*names, "pictures/grid.png", "pictures/rows.png"], "content")
     paths = site(pictures=pictures, ledger=ledger, files=files)
     seen = set()
     for document in documents(paths).values():
