@@ -15,6 +15,7 @@ from pgbench.training import Trainer
 
 TinyConfig = Callable[..., RunConfig]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+SLOW = {"lr": 1e-7}
 
 
 def trained(config: RunConfig, store: ImageStore, steps: int) -> list[Trainer]:
@@ -29,8 +30,10 @@ def trained(config: RunConfig, store: ImageStore, steps: int) -> list[Trainer]:
 
 
 def same(eager: Trainer, compiled: Trainer) -> None:
-    for one, two in zip(eager.D.parameters(), compiled.D.parameters(), strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-3, atol=2e-4)
+    """Losses, scores, penalty and gradient norms, at a rate too low for Adam to part the two.
+
+    Its first step is as large as the rate, whatever the gradient: rounding decides its sign.
+    """
     means = [trainer.means.take() for trainer in (eager, compiled)]
     assert means[1] == pytest.approx(means[0], rel=1e-3, abs=1e-4)
 
@@ -44,7 +47,7 @@ def test_one_graph_serves_a_phase_and_its_fade(
 ) -> None:
     """Traced and differentiated as for the compiler, then run op by op."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    config = tiny_config(loss={"kind": loss})
+    config = tiny_config(loss={"kind": loss}, optimiser=SLOW)
     eager, compiled = trained(config, tiny_store, 11)
     assert compiled.steps.is_compiled
     assert compiled.point().resolution == 8
@@ -53,7 +56,8 @@ def test_one_graph_serves_a_phase_and_its_fade(
 
 @pytest.mark.slow
 def test_the_compiler_computes_the_same(tiny_store: ImageStore, tiny_config: TinyConfig) -> None:
-    config = tiny_config(generator={"fmap_max": 4}, discriminator={"fmap_max": 4})
+    small = {"fmap_max": 4}
+    config = tiny_config(generator=small, discriminator=small, optimiser=SLOW)
     same(*trained(config, tiny_store, 2))
 
 

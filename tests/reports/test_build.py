@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +15,7 @@ from PIL import Image
 from pgbench.cli_report import report
 from pgbench.records import Columns, read_columns
 from pgbench.reports.build import build
+from pgbench.reports.figures import Figure
 from pgbench.reports.markdown import escape, table
 from pgbench.results import RunFolder
 
@@ -48,6 +49,11 @@ def sample(run: RunFolder, kimg: float, colour: str) -> None:
     picture.save(run.samples / f"fakes-reals-{kimg:08.1f}.png")
 
 
+def without_drawing(figures: Sequence[Figure]) -> list[dict[str, bytes]]:
+    """All that a figure is drawn from in place of its files."""
+    return [dict.fromkeys((".csv", ".png", ".svg"), repr(one).encode()) for one in figures]
+
+
 def test_writes_tables_figures_pictures_and_pages(
     make_run: MakeRun, results: Path, tmp_path: Path
 ) -> None:
@@ -79,7 +85,11 @@ def test_writes_tables_figures_pictures_and_pages(
     assert told.replace("'", "&#39;") in (out / "index.html").read_text()
 
 
-def test_the_ledger_of_the_judge_is_told(make_run: MakeRun, results: Path, tmp_path: Path) -> None:
+def test_the_ledger_of_the_judge_is_told(
+    make_run: MakeRun, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgbench.reports.build.drawn_apart", without_drawing)
+
     def judge(values: pd.DataFrame, runs: pd.DataFrame, stats: pd.DataFrame) -> pd.DataFrame:
         counts = f"{len(values)} {len(runs)} {len(stats)}"
         line = {"claim": counts, "artefact": "table1", "rows": ["g"], "verdict": "reproduced"}
@@ -93,8 +103,10 @@ def test_the_ledger_of_the_judge_is_told(make_run: MakeRun, results: Path, tmp_p
 
 
 def test_after_any_change_it_is_as_if_made_from_nothing(
-    make_run: MakeRun, results: Path, tmp_path: Path
+    make_run: MakeRun, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("pgbench.reports.build.drawn_apart", without_drawing)
+
     def check() -> None:
         for name in ("kept", f"fresh{len(list(tmp_path.iterdir()))}"):
             build(results, tmp_path / name)

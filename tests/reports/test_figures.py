@@ -11,7 +11,7 @@ from PIL import Image
 from pgbench.reports import run_curves
 from pgbench.reports.build import figures
 from pgbench.reports.drawing import drawn as files_of
-from pgbench.reports.drawing import look, to_csv
+from pgbench.reports.drawing import drawn_apart, look, to_csv
 from pgbench.reports.figures import Curve, Figure, plain
 from pgbench.reports.training_stats import load_stats
 from pgbench.results import Record, RunFolder, load_results, load_runs
@@ -228,6 +228,11 @@ def test_files_are_the_same_each_time() -> None:
     assert files == files_of(FIGURE)
     with Image.open(io.BytesIO(files[".png"])) as picture:
         assert picture.size == (1400, 780)
+
+
+def test_another_process_draws_the_same() -> None:
+    odd = Figure("odd", "\N{SNOWMAN}", "", "x", "y", (Curve("c", (1.0, 2.0), (1.0, float("nan"))),))
+    assert drawn_apart([FIGURE, odd]) == [files_of(FIGURE), files_of(odd)]
 
 
 def texts(figure: Figure) -> list[str]:
