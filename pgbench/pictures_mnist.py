@@ -9,15 +9,17 @@ import hashlib
 import zlib
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pgbench.data import Images, ImageStore
-from pgbench.metrics.digits import Digits
 from pgbench.metrics.messages import reason, shown
 from pgbench.prepare import StoreDraft, build_composed
+
+if TYPE_CHECKING:
+    from pgbench.metrics.digits import Digits
 
 Part = Literal["train", "t10k"]
 
@@ -80,8 +82,10 @@ def mnist_rgb_store(
     )
 
 
-def open_digits(path: Path) -> Digits:
+def open_digits(path: Path) -> "Digits":
     """Training and test digits of a store of composites, or of a folder of MNIST's files."""
+    from pgbench.metrics.digits import Digits  # needs torch, which listing data sets does not
+
     if not (path / "dataset.json").exists():
         (digits, labels), (test_digits, test_labels) = (
             open_mnist(path),

@@ -9,6 +9,8 @@ from pgbench.reports.figures import Curve, Figure, floats, plain
 from pgbench.reports.names import artefact_name, file_stem, row_order
 
 SETTING = ["artefact", "dataset", "profile", "resolution"]
+COLUMNS = [*SETTING, "row", "seed", "run_id", "run_status", "config_hash", "dataset_fingerprint"]
+COLUMNS += ["kimg", "metric", "key", "value", "num_images"]
 _VARIANT = ["config_hash", "dataset_fingerprint"]  # equal for values that are seeds of one thing
 BANDS = "Lines are means over seeds, bands reach from the lowest to the highest seed"
 KINDS = {  # of metric: key, what the axis says, whether it is logarithmic
@@ -64,7 +66,7 @@ def snapshot_values(results: pd.DataFrame) -> pd.DataFrame:
     good = results[(results["status"] == "ok") & (results["metric_version"] == newest)]
     good = good.assign(kimg=good["kimg"].round(1))
     good = good.drop_duplicates(["run_id", "kimg", "metric", "key"], keep="last")
-    return good.sort_values(["run_id", "kimg"], kind="stable", ignore_index=True)
+    return good[COLUMNS].sort_values("kimg", kind="stable", ignore_index=True)
 
 
 def followed_metric(values: pd.DataFrame, kind: str) -> str | None:

@@ -219,7 +219,10 @@ def test_a_diverged_run_is_exit_code_1_and_the_next_row_is_run(
     command: Arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pgbench: Command
 ) -> None:
     bad = replace(table1.G, optimiser={"lr": 1e30})
-    monkeypatch.setattr(table1, "ROWS", {"g": bad, "f": table1.F})
+    for row in [*table1.ROWS]:
+        monkeypatch.delitem(table1.ROWS, row)
+    for row, config in {"g": bad, "f": table1.F}.items():
+        monkeypatch.setitem(table1.ROWS, row, config)
     arguments = command(tmp_path)
     arguments[arguments.index("g")] = "all"
     ended = pgbench(*arguments)
