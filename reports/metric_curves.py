@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from pgbench.reports.figures import Curve, Figure, floats, plain
-from pgbench.reports.names import artefact_name, file_stem, row_order
+from pgbench.reports.names import artefact_name, row_order
+from pgbench.reports.summary import Place
 
 SETTING = ["artefact", "dataset", "profile", "resolution"]
 COLUMNS = [*SETTING, "row", "seed", "run_id", "run_status", "config_hash", "dataset_fingerprint"]
@@ -41,18 +42,23 @@ def _figure(values: pd.DataFrame, kind: str, setting: tuple[object, ...]) -> Fig
     ours = values[(values["metric"] == metric) & (values["key"] == key)]
     if ours.empty:
         return None
-    artefact, dataset, profile, resolution = map(str, setting)
-    where = f"{artefact_name(artefact)}, {dataset} at {resolution}x{resolution}, profile {profile}"
+    artefact, place = str(setting[0]), place_of(setting)
     return Figure(
-        stem=file_stem(artefact, kind, dataset, profile, resolution),
-        title=plain(f"{label.partition(',')[0]} while training: {dataset}, profile {profile}"),
-        caption=f"{metric}, {plain(where)}. {BANDS}.",
+        stem=place.stem(f"{artefact}-{kind}"),
+        title=f"{label.partition(',')[0]} while training: {plain(place)}",
+        caption=f"{metric} of the rows of {plain(artefact_name(artefact))}. {BANDS}.",
         x_label="thousand images shown (kimg)",
         y_label=label,
         curves=tuple(_curves(ours)),
         log_y=logarithmic,
         artefact=artefact,
     )
+
+
+def place_of(setting: tuple[object, ...]) -> Place:
+    """The values of SETTING as a place."""
+    _, dataset, profile, resolution = map(str, setting)
+    return Place(dataset, profile, int(resolution))
 
 
 def _curves(values: pd.DataFrame) -> list[Curve]:

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from pgbench.reports.figures import Curve, Figure, floats, plain
-from pgbench.reports.metric_curves import BANDS, SETTING
-from pgbench.reports.names import artefact_name, file_stem, row_order
+from pgbench.reports.metric_curves import BANDS, SETTING, place_of
+from pgbench.reports.names import row_order
 
 GROUPS = {  # stem: title, axis, columns and their names
     "loss": ("Losses", "loss", {"D_loss": "D", "G_loss": "G"}),
@@ -54,14 +54,13 @@ def cost_figures(runs: pd.DataFrame, stats: pd.DataFrame) -> list[Figure]:
 
 
 def _cost_figure(setting: tuple[object, ...], costs: pd.DataFrame) -> Figure:
-    artefact, dataset, profile, resolution = map(str, setting)
-    where = f"{artefact_name(artefact)}, {dataset}, up to {resolution}x{resolution}"
+    artefact, place = str(setting[0]), place_of(setting)
     rows = sorted(costs.groupby("row"), key=lambda of: row_order(str(of[0])))
     return Figure(
-        stem=file_stem(artefact, "cost", dataset, profile, resolution),
-        title=plain(f"Cost by resolution: {dataset}, profile {profile}"),
-        caption=f"Seconds of training per 1000 images shown, median over ticks; {plain(where)}. "
-        f"On whatever machine each run was trained. {BANDS}.",
+        stem=place.stem(f"{artefact}-cost"),
+        title=f"Cost by resolution: {plain(place)}",
+        caption="Seconds of training per 1000 images shown, median over ticks, on whatever machine "
+        f"each run was trained. {BANDS}.",
         x_label="resolution",
         y_label="seconds per kimg",
         curves=tuple(_cost_curve(row, of_row) for row, of_row in rows),

@@ -20,7 +20,7 @@ from pydantic import JsonValue
 from pgbench.reports.canvas import Labelled, labelled_sheet, shown_edge, small
 from pgbench.reports.figures import plain
 from pgbench.reports.memorisation import labelled_neighbours, read_neighbours
-from pgbench.reports.metric_curves import SETTING
+from pgbench.reports.metric_curves import SETTING, place_of
 from pgbench.reports.names import artefact_name, distinct, file_stem, one_line, row_order
 from pgbench.reports.output import Made, Output, Part
 from pgbench.reports.sample_grids import Grid, grid_paths, read_grid, shown
@@ -137,7 +137,7 @@ def _drafts(runs: pd.DataFrame, stats: pd.DataFrame) -> Iterator[_Draft]:
         for run_id, folder in zip(runs["run_id"], runs["path"], strict=True)
     }
     for (artefact, *where), here in runs.groupby(SETTING):
-        place = Place(str(where[0]), str(where[1]), int(str(where[2])))
+        place = place_of((artefact, *where))
         shown = _representatives(here, grids)
         if shown:
             yield _samples(str(artefact), place, shown)
@@ -150,10 +150,6 @@ def _drafts(runs: pd.DataFrame, stats: pd.DataFrame) -> Iterator[_Draft]:
         yield from _of_run(
             draft, grids[run_id], folder, plain(f"{artefact_name(artefact)}, row {row}")
         )
-
-
-def _where(artefact: str, place: Place) -> str:
-    return f"{plain(artefact_name(artefact))}, {plain(place)}"
 
 
 def _stamp(path: Path) -> list[str | int]:
@@ -179,30 +175,28 @@ def _representatives(
 def _samples(artefact: str, place: Place, shown: list[_Shown]) -> _Draft:
     """The last samples of every row, of the same seeds, and reals."""
     names = [[run.row, run.run_id, *_stamp(run.grids[-1][1])] for run in shown]
-    draw = partial(_draw_samples, shown, _where(artefact, place), place.resolution)
+    draw = partial(_draw_samples, shown, place)
     return _Draft(place.stem(f"{artefact}-samples"), [artefact, place, names], draw, artefact)
 
 
-def _draw_samples(
-    shown: list[_Shown], where: str, resolution: int, problems: list[str]
-) -> _Drawn | None:
-    places = [(row, column) for row in range(SAMPLES) for column in range(SAMPLES)]
+def _draw_samples(shown: list[_Shown], place: Place, problems: list[str]) -> _Drawn | None:
+    cells = [(row, column) for row in range(SAMPLES) for column in range(SAMPLES)]
     panels: list[Labelled] = []
     reals: list[Labelled] = []
     for run in shown:
         for grid in _tried(problems, partial(run.grid, -1)):  # one at a time: they are large
-            panels.append(Labelled(f"row {run.row}", [grid.fake(*place) for place in places]))
+            panels.append(Labelled(f"row {run.row}", [grid.fake(*cell) for cell in cells]))
             if grid.has_reals and not reals:
-                reals.append(Labelled("reals", [grid.real(*place) for place in places]))
+                reals.append(Labelled("reals", [grid.real(*cell) for cell in cells]))
     if not panels:
         return None
-    edge = shown_edge(resolution, wanted=48)
+    edge = shown_edge(place.resolution, wanted=48)
     drawn = labelled_sheet([*panels, *reals], across=SAMPLES, panels_across=PANELS_WIDE, edge=edge)
     rows = ", ".join(panel.label.removeprefix("row ") for panel in panels)
     beside = ", and as many real images" if reals else ""
-    alt = f"{len(places)} samples of each of the rows {rows}{beside} ({where})"
-    caption = f"Samples of G_ema at the end of each row's run, of the same seeds: {where}."
-    return _Drawn(small(drawn), "Samples of every row", alt, caption)
+    alt = f"{len(cells)} samples of each of the rows {rows}{beside} ({plain(place)})"
+    caption = "Samples of G_ema at the end of each row's run, of the same seeds."
+    return _Drawn(small(drawn), f"Samples: {plain(place)}", alt, caption)
 
 
 def _growing(artefact: str, place: Place, shown: list[_Shown], stats: pd.DataFrame) -> _Draft:
@@ -215,12 +209,12 @@ def _growing(artefact: str, place: Place, shown: list[_Shown], stats: pd.DataFra
             for number in _evenly(len(run.grids), STEPS)
         ]
     names = [[run.run_id, label, *_stamp(run.grids[number][1])] for run, number, label in steps]
-    draw = partial(_draw_growing, steps, _where(artefact, place), place.resolution)
+    draw = partial(_draw_growing, steps, place)
     return _Draft(place.stem(f"{artefact}-growing"), [artefact, place, names], draw, artefact)
 
 
 def _draw_growing(
-    steps: list[tuple[_Shown, int, str]], where: str, resolution: int, problems: list[str]
+    steps: list[tuple[_Shown, int, str]], place: Place, problems: list[str]
 ) -> _Drawn | None:
     lines: dict[str, list[Labelled]] = {}
     for run, number, label in steps:
@@ -233,11 +227,12 @@ def _draw_growing(
         for line in lines.values()
         for panel in [*line, *[Labelled("", [])] * (STEPS - len(line))]
     ]
-    edge = shown_edge(resolution, wanted=112)
+    edge = shown_edge(place.resolution, wanted=112)
     drawn = labelled_sheet(panels, across=1, panels_across=STEPS, edge=edge)
-    alt = f"The image of one latent in the course of training, a line for every row ({where})"
-    caption = f"The image of seed 0 in the course of training, made by G_ema: {where}."
-    return _Drawn(small(drawn), "One latent while training", alt, caption)
+    alt = "The image of one latent in the course of training, a line for every row"
+    caption = "The image of seed 0 in the course of training, made by G_ema."
+    title = f"One latent while training: {plain(place)}"
+    return _Drawn(small(drawn), title, f"{alt} ({plain(place)})", caption)
 
 
 def _evenly(count: int, wanted: int) -> list[int]:
