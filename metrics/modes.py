@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgbench.metrics.digits import DigitReader
-from pgbench.metrics.images import Images, as_image_set
+from pgbench.metrics.images import Images, ImageSet, as_image_set
 from pgbench.metrics.imageset import Pixels, Progress
 from pgbench.metrics.registry import MODES_VERSION, MetricResult
 
@@ -66,13 +66,8 @@ def modes(
             "give more images or a smaller set size."
         )
     count = chosen.num_images // set_size
-    found: list[NDArray[np.intp]] = []
-    for batch in chosen.first(count * set_size).batches(_BATCH):
-        found.append(read_modes(batch, reader))
-        if progress is not None:
-            progress(min(1.0, len(found) * _BATCH / (count * set_size)))
-    sets = np.concatenate(found).reshape(count, set_size)
-    values, stderr = _summary(sets)
+    found = _read_all(chosen.first(count * set_size), reader, progress)
+    values, stderr = _summary(found.reshape(count, set_size))
     return MetricResult(
         metric="modes",
         metric_version=MODES_VERSION,
@@ -83,6 +78,16 @@ def modes(
         protocol={"sets": count, "set_size": set_size, **reader.protocol},
         wall_sec=time.monotonic() - began,
     )
+
+
+def _read_all(images: ImageSet, reader: DigitReader, progress: Progress | None) -> NDArray[np.intp]:
+    """The modes (N,) of a whole set."""
+    found: list[NDArray[np.intp]] = []
+    for batch in images.batches(_BATCH):
+        found.append(read_modes(batch, reader))
+        if progress is not None:
+            progress(min(1.0, len(found) * _BATCH / images.num_images))
+    return np.concatenate(found)
 
 
 def read_modes(images: Pixels, reader: DigitReader) -> NDArray[np.intp]:
