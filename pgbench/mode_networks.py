@@ -21,13 +21,18 @@ from pgbench.layers import (
     Linear,
     append_stddev,
     downscale,
-    pixelnorm,
     upscaling,
 )
-from pgbench.networks import Discriminator, Generator, check_lod, fraction_of, num_maps
+from pgbench.networks import (
+    Discriminator,
+    Generator,
+    GeneratorLayer,
+    check_lod,
+    fraction_of,
+    num_maps,
+)
 from pgbench.small_conv import (
     halved_lrelu,
-    normalised_lrelu,
     small_conv,
     small_enlarging_conv,
 )
@@ -62,26 +67,6 @@ class SmallEnlargingConv(Conv):
         return x if self.bias is None else x + self.bias[:, None, None]
 
 
-class _GeneratorLayer(nn.Module):
-    """conv -> [batch norm] -> leaky ReLU 0.3 -> [pixelnorm]."""
-
-    def __init__(self, conv: nn.Module, maps: int, config: GeneratorConfig) -> None:
-        super().__init__()
-        self.conv = conv
-        self.norm = BatchNorm(maps) if config.batch_norm else None
-        self.slope = 0.0 if config.activation == "relu" else 0.3
-        self.pixelnorm = config.pixelnorm
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
-        if self.norm is not None:
-            x = self.norm(x)
-        if self.pixelnorm and _is_plain(x):
-            return normalised_lrelu(x, self.slope)
-        x = F.leaky_relu(x, self.slope)
-        return pixelnorm(x) if self.pixelnorm else x
-
-
 class ModeGenerator(Generator):
     """Latents (N, latent_size) -> images NCHW, as `Generator`, with half its convolutions."""
 
@@ -96,7 +81,7 @@ class ModeGenerator(Generator):
             conv = SmallEnlargingConv(
                 above, maps, kernel=3, equalized=equalized, rng=rng, bias=bias, upscale=True
             )
-        return nn.Sequential(_GeneratorLayer(conv, maps, config))
+        return nn.Sequential(GeneratorLayer(conv, maps, config, slope=0.3))
 
     def _to_rgb(self, level: int, rng: torch.Generator) -> Conv:
         maps, equalized = num_maps(self.config, level - 1), self.config.equalized_lr

@@ -51,14 +51,16 @@ def check_lod(lod: float, resolution: int) -> None:
         raise ValueError(f"lod {lod} of a {resolution}x{resolution} network must be 0 to {lowest}")
 
 
-class _GeneratorLayer(nn.Module):
+class GeneratorLayer(nn.Module):
     """conv -> [batch norm] -> activation -> [pixelnorm]."""
 
-    def __init__(self, conv: nn.Module, maps: int, config: GeneratorConfig) -> None:
+    def __init__(
+        self, conv: nn.Module, maps: int, config: GeneratorConfig, *, slope: float = 0.2
+    ) -> None:
         super().__init__()
         self.conv = conv
         self.norm = BatchNorm(maps) if config.batch_norm else None
-        self.slope = 0.0 if config.activation == "relu" else 0.2
+        self.slope = 0.0 if config.activation == "relu" else slope
         self.pixelnorm = config.pixelnorm
 
     def forward(self, x: Tensor) -> Tensor:
@@ -114,7 +116,7 @@ class Generator(nn.Module):
         number = 0 if level == 2 else 1  # upscaling once was a layer; snapshots have its number
         return nn.Sequential(
             OrderedDict(
-                (str(number + i), _GeneratorLayer(conv, maps, config))
+                (str(number + i), GeneratorLayer(conv, maps, config))
                 for i, conv in enumerate((first, second))
             )
         )
