@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,14 +215,20 @@ class TestState:
         self.refused(copied, r"training-state\.pt is no state of this run; remove it")
 
 
+@pytest.fixture
+def _g_diverges_and_f_is_next() -> Iterator[None]:
+    rows = dict(table1.ROWS)
+    table1.ROWS.clear()
+    table1.ROWS.update(g=replace(table1.G, optimiser={"lr": 1e30}), f=table1.F)
+    yield
+    table1.ROWS.clear()
+    table1.ROWS.update(rows)  # in their order
+
+
+@pytest.mark.usefixtures("_g_diverges_and_f_is_next")
 def test_a_diverged_run_is_exit_code_1_and_the_next_row_is_run(
-    command: Arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pgbench: Command
+    command: Arguments, tmp_path: Path, pgbench: Command
 ) -> None:
-    bad = replace(table1.G, optimiser={"lr": 1e30})
-    for row in [*table1.ROWS]:
-        monkeypatch.delitem(table1.ROWS, row)
-    for row, config in {"g": bad, "f": table1.F}.items():
-        monkeypatch.setitem(table1.ROWS, row, config)
     arguments = command(tmp_path)
     arguments[arguments.index("g")] = "all"
     ended = pgbench(*arguments)

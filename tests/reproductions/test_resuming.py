@@ -34,6 +34,7 @@ from pgbench import checkpoint, evaluate, ticks, training
 from pgbench.reproductions import launch, table1
 from pgbench.results import RunFolder
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 def at(number, owner, name, act):
     real, calls = getattr(owner, name), []
     def trapped(*arguments, **options):
