@@ -1,14 +1,23 @@
 """What table 1 costs here: images/s of every row at each resolution, and the hours they add up to.
 
-`python benchmarks/training.py [PROFILE] [ROW ...]`, by default every row of `desktop`; on quiet
-cores. Fading counts as full resolution and measuring is left out.
+`python benchmarks/training.py [PROFILE] [--rows a g] [--threads N]`, by default every row of
+`desktop`; on quiet cores. Fading counts as full resolution and measuring is left out. Beside the
+minutes of a row stands which part of them more it takes to save a state at every tick.
 """
 
-import sys
+import argparse
+import os
+import tempfile
 import time
+from pathlib import Path
+
+from pgbench.cli import SPINNING
+
+os.environ |= SPINNING  # before torch, as the command has it
 
 import torch
 
+from pgbench.checkpoint import save_state
 from pgbench.config import RunConfig
 from pgbench.data import Sampler
 from pgbench.environment import choose_device
@@ -43,31 +52,48 @@ def kimg_by_resolution(config: RunConfig) -> dict[int, tuple[int, float]]:
     return found
 
 
-def cost(config: RunConfig, sampler: Sampler, device: torch.device) -> tuple[str, float]:
-    """The rates as text and the seconds of the whole run."""
+def cost(config: RunConfig, sampler: Sampler, device: torch.device) -> tuple[str, float, float]:
+    """The rates as text, the seconds of the whole run, and those of saving all its states."""
     rates, seconds = [], 0.0
     for resolution, (nimg, kimg) in kimg_by_resolution(config).items():
-        rate = images_per_sec(Trainer(config, sampler, device), nimg)
+        trainer = Trainer(config, sampler, device)
+        rate = images_per_sec(trainer, nimg)
         rates.append(f"{resolution}²: {rate:.0f}")
         seconds += 1000 * kimg / rate
-    return "  ".join(rates), seconds
+    ticks = config.schedule.total_kimg / config.schedule.tick_kimg
+    return "  ".join(rates), seconds, ticks * seconds_to_save(trainer)
+
+
+def seconds_to_save(trainer: Trainer) -> float:
+    """Of one state, the second time, when there is one to be kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(2):
+            started = time.perf_counter()
+            save_state(Path(folder) / "training-state.pt", trainer.state())
+        return time.perf_counter() - started
 
 
 def main() -> None:
-    profile = sys.argv[1] if len(sys.argv) > 1 else "desktop"
-    device = choose_device("auto")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("profile", nargs="?", choices=list(SCALES), default="desktop")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    profile, device = options.profile, choose_device("auto")
     scale = SCALES[profile]
     store = open_dataset("portraits", resolution=scale.resolution, num_images=scale.num_images)
     sampler = Sampler(store, num_images=None, mirror=True, seed=0)
     print(f"{profile} on {device}, {torch.get_num_threads()} threads, images/s:")
     total = 0.0
-    for row in sys.argv[2:] or ROWS:
+    for row in options.rows:
         config = row_config(
             row, profile=profile, dataset="portraits", mirror=True, num_images=None, seed=0
         )
-        rates, seconds = cost(config, sampler, device)
+        rates, seconds, saving = cost(config, sampler, device)
         total += seconds
-        print(f"row {row:<3} {rates:<50} {seconds / 60:6.1f} min", flush=True)
+        share = f"states {saving / seconds:.2%}"
+        print(f"row {row:<3} {rates:<50} {seconds / 60:6.1f} min  {share}", flush=True)
     print(f"together {total / 3600:.2f} h")
 
 

@@ -20,7 +20,11 @@ from pgbench.cli_official import import_official
 from pgbench.cli_report import report
 from pgbench.cli_run import run
 from pgbench.cli_video import video
+from pgbench.errors import sentence
 
+# How long a thread of libgomp, torch's own, waits by spinning. By default it is milliseconds, on
+# a core that a step's other half could use; to be said before torch is imported.
+SPINNING = {"GOMP_SPINCOUNT": "10000"}
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 
@@ -51,6 +55,8 @@ for metric in (inception_score, fid, kid, prdc, modes):
 
 def main() -> None:
     """Run the command line: errors are one sentence on stderr and exit code 2."""
+    for name, value in SPINNING.items():
+        os.environ.setdefault(name, value)
     try:
         with cli.make_context("pgbench", sys.argv[1:]) as context:
             cli.invoke(context)  # not cli.main, which ends with 1 when the reader has gone
@@ -70,7 +76,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         if os.environ.get("PGBENCH_TRACEBACK"):
             raise
-        _fail(_sentence(error))
+        _fail(sentence(error))
 
 
 def _fail(message: str) -> NoReturn:
@@ -83,10 +89,3 @@ def _say(line: str) -> None:
     """Write to stderr; of several processes the first one speaks for all (pgbench.distributed)."""
     if os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK") == "0":
         click.echo(line, err=True)
-
-
-def _sentence(error: ValueError | OSError) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}; make room or choose another place, then try again"
-    return str(error)

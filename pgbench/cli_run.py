@@ -1,6 +1,7 @@
 """`pgbench run`: train, measure and report experiments of the paper, one or all of them."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pgbench.cli_sweep import at_once, is_done, sweep
+
 if TYPE_CHECKING:
     from pgbench.compiling import Choice as Compiling
     from pgbench.config import RunConfig
     from pgbench.reproductions.experiments import Choice
+    from pgbench.reproductions.on_ray import Share
 
 MAX_SEED = 2**31 - 1
 _MANY = 10**7  # nobody asks for as many seeds in earnest
@@ -25,7 +29,7 @@ _NO_NETWORK = {
     True: f"{{}} needs two more packages: pip install 'pgbench[effnet]', {_OTHERS}",
 }
 
-Job = tuple["RunConfig", str]  # a configuration, and the data set that it is for
+Task = tuple["RunConfig", str]  # a configuration, and the data set that it is for
 Command = Callable[..., None]
 
 
@@ -43,6 +47,11 @@ class _Options:
     device: str
     compiling: "Compiling"
     precision: str
+    launcher: str
+    jobs: str
+    address: str | None
+    cpus: int
+    gpus: float | None
     dry_run: bool
     as_json: bool
 
@@ -83,6 +92,29 @@ _DECORATORS = (
         default="float32",
         show_default=True,
         help="Arithmetic of the convolutions, part of the configuration.",
+    ),
+    click.option(
+        "--jobs",
+        metavar="N|auto",
+        default="1",
+        show_default=True,
+        help="Runs at once, each on its share of the cores; auto: as many as fit.",
+    ),
+    click.option(
+        "--launcher",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Where: on this machine, or on a Ray cluster.",
+    ),
+    click.option("--address", help="Of the Ray cluster.  [this machine's, or one made for now]"),
+    click.option(
+        "--cpus", type=click.IntRange(1), default=1, show_default=True, help="Of a run on Ray."
+    ),
+    click.option(
+        "--gpus",
+        type=click.FloatRange(0),
+        help="Of a run on Ray, such as 0.5.  [1 where there are any]",
     ),
     click.option("--dry-run", is_flag=True, help="Only print what would be run."),
     click.option(
@@ -180,7 +212,7 @@ def every(**options: Any) -> None:
         raise ValueError(
             f"no experiment is meant for the data set {name!r}; run the one you want on it"
         )
-    choice, jobs = _choice("all", asked), list[Job]()
+    choice, jobs = _choice("all", asked), list[Task]()
     for command, experiment in EXPERIMENTS.items():
         experiment.check(choice)
         given = tuple(path for name, path in named.items() if name in experiment.sets)
@@ -215,7 +247,7 @@ def _choice(row: str, asked: _Options) -> "Choice":
     return Choice(row, asked.profile, tuple(_seeds(asked.seed, asked.seeds)), kimg)
 
 
-def _perform(jobs: list[Job], asked: _Options) -> None:
+def _perform(jobs: list[Task], asked: _Options) -> None:
     """Show the jobs, or do them and end with the exit code."""
     jobs = [(_overridden(config, asked), data) for config, data in jobs]
     if asked.dry_run:
@@ -237,7 +269,35 @@ def _overridden(config: "RunConfig", asked: _Options) -> "RunConfig":
     return config
 
 
-def _train(jobs: list[Job], asked: _Options) -> int:
+def _train(jobs: list[Task], asked: _Options) -> int:
+    """Train several at once, or one after the other; the exit code."""
+    share, count = _share(asked), at_once(asked.jobs, asked.device)
+    if share is None and count == 1:
+        return _one_by_one(jobs, asked)
+    if "WORLD_SIZE" in os.environ:
+        raise ValueError("torchrun shares one run among processes; leave --jobs and --launcher out")
+    from pgbench.reproductions.sweep import Job
+
+    _check_networks([config for config, _ in jobs], asked.out)
+    return sweep(
+        [Job(config, data, asked.out, asked.device, asked.compiling) for config, data in jobs],
+        count=count,
+        share=share,
+    )
+
+
+def _share(asked: _Options) -> "Share | None":
+    """What each run takes of a Ray cluster; None without one."""
+    if asked.launcher == "ray":
+        from pgbench.reproductions.on_ray import Share
+
+        return Share(asked.address, asked.cpus, asked.gpus)
+    if asked.address is not None or asked.gpus is not None or asked.cpus != 1:
+        raise click.UsageError("--address, --cpus and --gpus are for --launcher ray.")
+    return None
+
+
+def _one_by_one(jobs: list[Task], asked: _Options) -> int:
     """Train one after the other, alone or with the other processes of torchrun; the exit code."""
     from pgbench.cli_conclude import show_report, show_row
     from pgbench.distributed import joined
@@ -248,7 +308,7 @@ def _train(jobs: list[Job], asked: _Options) -> int:
         if world.rank == 0:
             _check_networks([config for config, _ in jobs], asked.out)
         for config, data in jobs:
-            was_done = _is_done(config, asked.out)
+            was_done = is_done(asked.out, config.run_id)
             status = launch(
                 config,
                 data=data,
@@ -276,20 +336,13 @@ def _check_networks(configs: "list[RunConfig]", out: Path) -> None:
     needed: dict[bool, str] = {}
     for config in configs:
         names = config.evaluation.snapshot + config.evaluation.final
-        if not _is_done(config, out):
+        if not is_done(out, config.run_id):
             needed |= {s.efficientnet: s.name for s in map(parse, names) if s.needs_features}
     for efficientnet, name in needed.items():
         try:
             open_efficientnet() if efficientnet else inception_weights(None)
         except ValueError as error:
             raise ValueError(_NO_NETWORK[efficientnet].format(name)) from error
-
-
-def _is_done(config: "RunConfig", out: Path) -> bool:
-    from pgbench.results import RunFolder
-
-    status = RunFolder(out / config.run_id).read_status()
-    return status is not None and status.status == "done"
 
 
 def _seeds(seed: int | None, seeds: str | None) -> list[int]:

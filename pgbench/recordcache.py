@@ -5,13 +5,13 @@ metrics.jsonl (its place, size and times) counts for nothing: the records are re
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from pgbench.records import FIELDS, Columns, read_columns
 
@@ -84,7 +84,7 @@ def _load(file: Path, stamp: list[str | int]) -> Columns | None:
 def _keep(file: Path, stamp: list[str | int], read: Columns) -> None:
     columns = {name: _coded(values) for name, values in read.values.items()}
     kept = {"stamp": stamp, "length": len(read.values["run_id"])}
-    text = json.dumps(kept | {"columns": columns, "problems": read.problems}).encode()
+    text = to_json(kept | {"columns": columns, "problems": read.problems})
     with suppress(OSError):  # a report can do without
         file.parent.mkdir(parents=True, exist_ok=True)
         (file.parent / ".gitignore").write_text("*\n")

@@ -100,6 +100,14 @@ def reason(error: ValidationError) -> str:
 
 def _as_json(protocols: Iterable[dict[str, JsonValue]]) -> list[object]:
     """Each as text with sorted keys; equal ones are one object: there are few."""
-    texts = (json.dumps(protocol, sort_keys=True) for protocol in protocols)
-    known: dict[str, str] = {}
-    return [known.setdefault(text, text) for text in texts]
+    known: dict[str, str] = {}  # by what Python shows of them, which is quicker to make
+    texts: dict[str, str] = {}
+
+    def text(protocol: dict[str, JsonValue]) -> str:
+        shown = repr(protocol)
+        if shown not in known:
+            dumped = json.dumps(protocol, sort_keys=True)
+            known[shown] = texts.setdefault(dumped, dumped)
+        return known[shown]
+
+    return [text(protocol) for protocol in protocols]

@@ -173,31 +173,29 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 def _line(curve: Curve, x: Floats, heights: list[Floats], *, with_band: bool) -> Line:
     y, low, high = heights
-    spots = [(round(a, 1), round(b, 1)) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
-    drawn = [spot for spot in spots if not math.isnan(sum(spot))]
+    places = list(zip(x.tolist(), y.tolist(), strict=True))
+    spots = [None if math.isnan(a + b) else f"{a:.1f},{b:.1f}" for a, b in places]
+    drawn = [place for place, spot in zip(places, spots, strict=True) if spot]
     every = math.ceil(len(drawn) / MARKERS) or 1
     return Line(
         curve.name,
         curve.dashed,
-        " ".join("M" + "L".join(f"{a},{b}" for a, b in part) for part in _parts(spots)),
+        " ".join("M" + "L".join(part) for part in _parts(spots)),
         _band(x, low, high),
-        drawn[::every],
+        [(round(a, 1), round(b, 1)) for a, b in drawn[::every]],
         _rows(curve, spots, with_band=with_band),
     )
 
 
-def _parts(spots: list[tuple[float, float]]) -> Iterable[list[tuple[float, float]]]:
+def _parts(spots: list[str | None]) -> Iterable[list[str]]:
     """Runs of points without a gap."""
-    part: list[tuple[float, float]] = []
-    for spot in spots:
-        if math.isnan(sum(spot)):
-            if part:
-                yield part
-            part = []
-        else:
+    part: list[str] = []
+    for spot in [*spots, None]:
+        if spot:
             part.append(spot)
-    if part:
-        yield part
+        elif part:
+            yield part
+            part = []
 
 
 def _band(x: Floats, low: Floats, high: Floats) -> str:
@@ -218,14 +216,14 @@ def _spans(known: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(start, end) for start, end in pairs if end - start > 1]
 
 
-def _rows(curve: Curve, spots: list[tuple[float, float]], *, with_band: bool) -> Markup:
+def _rows(curve: Curve, spots: list[str | None], *, with_band: bool) -> Markup:
     """A table row for every point: x, y and, where any curve has one, the band; numbers alone."""
     bands = [""] * len(spots)
     if curve.low is not None and curve.high is not None:
         bands = [_between(*bounds) for bounds in zip(curve.low, curve.high, strict=True)]
     rows = []
-    for (a, b), x, y, band in zip(spots, curve.x, curve.y, bands, strict=True):
-        at = "" if math.isnan(a + b) else f' data-at="{a},{b}"'
+    for spot, x, y, band in zip(spots, curve.x, curve.y, bands, strict=True):
+        at = f' data-at="{spot}"' if spot else ""
         cell = f"<td>{band}</td>" if with_band else ""
         rows.append(f"<tr{at}><td>{number(x)}</td><td>{number(y)}</td>{cell}</tr>\n")
     return Markup("".join(rows))

@@ -17,6 +17,7 @@ NUMBERS = [
     *("D_loss", "G_loss", "real_score", "fake_score", "penalty", "D_grad_norm", "G_grad_norm"),
     "peak_memory_mb",
 ]
+LARGEST = 1e300  # beyond it a number is none
 FORMAT = 1  # to be raised when a line is read in another way
 _ROUNDED_KIMG = 0.051  # a snapshot's name rounds its clock to tenths
 
@@ -71,20 +72,21 @@ def _read(path: Path) -> Read:
     return ticks.reshape(-1, len(NUMBERS)), len(lines) - len(sound)
 
 
-def _tick(line: bytes) -> tuple[float, ...] | None:
+def _tick(line: bytes) -> list[float] | None:
     """NUMBERS of one line; None when it is no statistics."""
     try:
-        values = from_json(line, allow_inf_nan=False)
-        tick = tuple(_number(values.get(name)) for name in NUMBERS)
+        tick = [*map(from_json(line, allow_inf_nan=False).get, NUMBERS)]
     except (ValueError, AttributeError):
         return None
+    if not {*map(type, tick)} <= {int, float} or max(map(abs, tick)) >= LARGEST:
+        tick = [*map(_number, tick)]
     return tick if tick[0] >= 0 else None
 
 
 def _number(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return math.nan
-    return float(value) if abs(value) < 1e300 else math.nan
+    return float(value) if abs(value) < LARGEST else math.nan
 
 
 def _stamp(path: Path) -> str:

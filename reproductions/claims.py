@@ -212,10 +212,11 @@ def judge(
     values = usable(results)
     asked = [(claim, place) for claim in CLAIMS for place in _places(claim, runs)]
     here = {place: place.of(values) for place in {place for _, place in asked}}
-    lines = [
-        ledger_line(claim, place, values=here[place], runs=runs, stats=stats)
-        for claim, place in asked
-    ]
+    final = {place: of_place[of_place["last"]] for place, of_place in here.items()}
+    lines = []
+    for claim, place in asked:
+        of_place = (final if claim.effect in ("last", "variation") else here)[place]
+        lines.append(ledger_line(claim, place, values=of_place, runs=runs, stats=stats))
     return pd.DataFrame(lines, columns=COLUMNS, dtype=object)
 
 

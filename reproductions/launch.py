@@ -268,7 +268,7 @@ def _logging(folder: RunFolder) -> Iterator[None]:
     to_file = logging.FileHandler(folder.log_path, encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_screen: logging.Handler = logging.StreamHandler(sys.stderr)
-    if console.is_terminal:
+    if console.is_terminal or console.quiet:
         to_screen = RichHandler(console=console, show_path=False, show_level=False, markup=False)
     for handler in (to_file, to_screen):
         log.addHandler(handler)

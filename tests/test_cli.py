@@ -60,6 +60,16 @@ class TestStart:
             assert "Usage: pgbench" in ended.err
             assert "Commands:" in ended.err
 
+    def test_threads_wait_briefly_unless_the_user_says_otherwise(
+        self, pgbench: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+        pgbench("--version")
+        assert os.environ["GOMP_SPINCOUNT"] == "7"
+        monkeypatch.delenv("GOMP_SPINCOUNT")
+        pgbench("--version")
+        assert int(os.environ["GOMP_SPINCOUNT"]) < 100_000
+
     def test_the_version(self, pgbench: Command) -> None:
         ended = pgbench("--version")
         assert (ended.code, ended.err) == (0, "")
