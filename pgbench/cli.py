@@ -20,7 +20,6 @@ from pgbench.cli_official import import_official
 from pgbench.cli_report import report
 from pgbench.cli_run import run
 from pgbench.cli_video import video
-from pgbench.errors import sentence
 
 # How long a thread of libgomp, torch's own, waits by spinning. By default it is milliseconds, on
 # a core that a step's other half could use; to be said before torch is imported.
@@ -76,6 +75,8 @@ def main() -> None:
     except (ValueError, OSError) as error:
         if os.environ.get("PGBENCH_TRACEBACK"):
             raise
+        from pgbench.errors import sentence
+
         _fail(sentence(error))
 
 

@@ -118,7 +118,9 @@ def _connected(address: str | None) -> Iterator[Any]:
             "cluster, with its HOST:PORT or auto"
         )
     _check_address(address)
-    new = {} if address or "RAY_ADDRESS" in os.environ else {"include_dashboard": False}
+    new: dict[str, Any] = (
+        {} if address or "RAY_ADDRESS" in os.environ else {"include_dashboard": False}
+    )
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **new)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:

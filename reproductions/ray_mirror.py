@@ -137,10 +137,12 @@ class RayKeeper:
         self.actor = actor
 
     def names(self, run_id: str) -> list[str]:
-        return self._get(self.actor.names.remote(run_id))
+        names: list[str] = self._get(self.actor.names.remote(run_id))
+        return names
 
     def read(self, run_id: str, name: str) -> bytes:
-        return self._get(self.actor.read.remote(run_id, name))
+        content: bytes = self._get(self.actor.read.remote(run_id, name))
+        return content
 
     def write(self, run_id: str, name: str, content: bytes) -> None:
         self._get(self.actor.write.remote(run_id, name, content))
