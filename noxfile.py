@@ -86,4 +86,4 @@ def reproduce(session: nox.Session) -> None:
     prepare` made them, any other is given as `-- --data DIR`.
     """
     session.install("-e", ".[effnet]")
-    session.run("pgbench", "run", "all", *session.posargs)
+    session.run("pgbench", "run", "all", "--jobs", "auto", *session.posargs)

@@ -17,8 +17,6 @@ from pgbench.small_loops import (
     correlate,
     enlarge,
     halve,
-    normalise,
-    normalise_back,
     spread,
 )
 
@@ -35,13 +33,6 @@ def small_enlarging_conv(x: Tensor, weight: Tensor) -> Tensor:
     """`F.conv_transpose2d` with stride 2 and padding 1 of NCHW float32, weights (C, O, 4, 4)."""
     enlarged: Tensor = _Enlarging.apply(x, weight)
     return enlarged
-
-
-def normalised_lrelu(x: Tensor, slope: float) -> Tensor:
-    """`pixelnorm` of `F.leaky_relu(x, slope)`, NCHW float32 on the CPU, to differentiate once."""
-    normal: Tensor
-    normal, _ = _Normalising.apply(x, slope)
-    return normal
 
 
 def halved_lrelu(x: Tensor, slope: float) -> Tensor:
@@ -124,34 +115,6 @@ class _Enlarging(torch.autograd.Function):
             *(gradient, x, weight, None, twos, ones, ones, True, zeros, 1, [True, True, False])
         )
         return to_x, to_weight
-
-
-class _Normalising(torch.autograd.Function):
-    """(N, C, H, W) -> the same, and the scale of each pixel (N, H W)."""
-
-    @staticmethod
-    def forward(x: Tensor, slope: float) -> tuple[Tensor, Tensor]:
-        out, scales = torch.empty(x.shape), torch.empty((len(x), x.shape[2] * x.shape[3]))
-        normalise(_array(x.flatten(2)), slope, out.flatten(2).numpy(), scales.numpy())
-        return out, scales
-
-    @staticmethod
-    def setup_context(
-        ctx: Any, inputs: tuple[Tensor, float], output: tuple[Tensor, Tensor]
-    ) -> None:
-        x, ctx.slope = inputs
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(x, *output)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:
-        x, y, scales = ctx.saved_tensors
-        out = torch.empty(x.shape)
-        given, seen, normal = (_array(each.flatten(2)) for each in (gradient, x, y))
-        back = out.flatten(2).numpy()
-        normalise_back(given, seen, normal, scales.numpy(), ctx.slope, back)
-        return out, None
 
 
 class _Halving(torch.autograd.Function):

@@ -63,50 +63,6 @@ def correlate(x: Floats, gradient: Floats, out: Doubles) -> None:
 
 
 @_compiled
-def normalise(x: Floats, slope: float, out: Floats, scales: Floats) -> None:
-    """Fill `out` (N, C, P) with normalised leaky ReLUs of x, and `scales` (N, P)."""
-    count, maps, pixels = x.shape
-    low, one, eps = np.float32(slope), np.float32(1), np.float32(1e-8)
-    for n in range(count):
-        scale = scales[n]
-        scale[:] = 0
-        for c in range(maps):
-            row = x[n, c]
-            for p in range(pixels):
-                value = row[p] * (one if row[p] > 0 else low)
-                scale[p] += value * value
-        for p in range(pixels):
-            scale[p] = one / np.sqrt(scale[p] / np.float32(maps) + eps)
-        for c in range(maps):
-            row, normal = x[n, c], out[n, c]
-            for p in range(pixels):
-                normal[p] = row[p] * (one if row[p] > 0 else low) * scale[p]
-
-
-@_compiled
-def normalise_back(
-    gradient: Floats, x: Floats, y: Floats, scales: Floats, slope: float, out: Floats
-) -> None:
-    """Fill `out` (N, C, P) with the gradient by x, where y are the normalised values."""
-    count, maps, pixels = x.shape
-    low, one = np.float32(slope), np.float32(1)
-    along = np.empty(pixels, np.float32)
-    for n in range(count):
-        along[:] = 0
-        for c in range(maps):
-            row, normal = gradient[n, c], y[n, c]
-            for p in range(pixels):
-                along[p] += row[p] * normal[p]
-        for p in range(pixels):
-            along[p] /= np.float32(maps)
-        for c in range(maps):
-            row, normal, seen, back = gradient[n, c], y[n, c], x[n, c], out[n, c]
-            for p in range(pixels):
-                value = (row[p] - normal[p] * along[p]) * scales[n, p]
-                back[p] = value * (one if seen[p] > 0 else low)
-
-
-@_compiled
 def enlarge(x: Floats, weight: Floats, out: Floats) -> None:
     """Fill `out` (N, O, 2H, 2W); weights (O, C, 2, 2, 2, 2) of x's pixels for each of the four."""
     count, maps, height, width = x.shape

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pgbench.small_conv import (
     halved_lrelu,
-    normalised_lrelu,
     small_conv,
     small_enlarging_conv,
 )
@@ -27,11 +26,6 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def halved(x: Tensor) -> Tensor:
     return F.avg_pool2d(F.leaky_relu(x, 0.2), 2)
-
-
-def normalised(x: Tensor) -> Tensor:
-    x = F.leaky_relu(x, 0.3)
-    return x / torch.sqrt((x**2).mean(1, keepdim=True) + 1e-8)
 
 
 def derivatives(function: Function, inputs: list[Tensor], *, twice: bool) -> list[Tensor]:
@@ -68,11 +62,6 @@ def test_a_convolution(count: int, maps_in: int, maps_out: int, height: int, wid
 @pytest.mark.parametrize("shape", [(1, 1, 2, 2), (3, 2, 8, 8), (2, 5, 4, 6)])
 def test_means_of_leaky_relus(shape: tuple[int, ...]) -> None:
     check(lambda x: halved_lrelu(x, 0.2), halved, [drawn(*shape)], twice=True)
-
-
-@pytest.mark.parametrize("shape", [(1, 2, 1, 1), (3, 8, 4, 4), (2, 5, 3, 7)])
-def test_normalised_leaky_relus(shape: tuple[int, ...]) -> None:
-    check(lambda x: normalised_lrelu(x, 0.3), normalised, [drawn(*shape)])
 
 
 @pytest.mark.parametrize(
@@ -116,7 +105,6 @@ def test_other_layouts_in_memory_give_the_same() -> None:
     turned = weight.transpose(0, 1).contiguous().transpose(0, 1)
     assert torch.equal(small_conv(last, turned), small_conv(x, weight))
     assert torch.equal(halved_lrelu(last, 0.2), halved_lrelu(x, 0.2))
-    assert torch.equal(normalised_lrelu(last, 0.3), normalised_lrelu(x, 0.3))
 
 
 def test_what_is_no_number_stays_none() -> None:
@@ -124,4 +112,3 @@ def test_what_is_no_number_stays_none() -> None:
     x[0, 0, 1, 1] = float("nan")
     assert small_conv(x, drawn(3, 2, 3, 3)).isnan().any()
     assert halved_lrelu(x, 0.2).isnan().any()
-    assert normalised_lrelu(x, 0.3).isnan().any()
