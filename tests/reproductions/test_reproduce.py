@@ -1,4 +1,4 @@
-"""Everything that needs no data, at profile smoke, as `nox -s reproduce -- --profile smoke` does."""
+"""Every experiment without data of its own, at smoke: `nox -s reproduce -- --profile smoke`."""
 
 import subprocess
 import sys
