@@ -48,8 +48,8 @@ def started(tiny_store: ImageStore, tmp_path: Path, small: dict[str, Any]) -> It
 
     yield start
     for process in processes:
-        process.kill()
-        process.communicate()
+        with process:
+            process.kill()
 
 
 def run_of(out: Path, seed: int) -> RunFolder:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +95,10 @@ def test_one_that_is_refused_and_one_that_is_killed_leave_the_others_alone(
 
 
 SWEEP = """
-import os, sys
+import signal
 from dataclasses import replace
 from pgbench.reproductions import table1
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 table1.SCALES["smoke"] = replace(table1.SCALES["smoke"], **{small})
 if __name__ == "__main__":
     from pgbench.cli import main
@@ -108,18 +109,24 @@ if __name__ == "__main__":
 @pytest.fixture
 def started(
     tiny_store: ImageStore, tmp_path: Path, small: dict[str, Any]
-) -> Callable[..., subprocess.Popen[str]]:
+) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """A sweep of long runs, two at once, in a process of its own."""
     file = tmp_path / "sweep.py"
     file.write_text(SWEEP.replace("{small}", repr(small | {"total_kimg": 1000})))
+
+    processes: list[subprocess.Popen[str]] = []
 
     def start() -> subprocess.Popen[str]:
         command = [sys.executable, file, "run", "ablation", "--row", "g", "--profile", "smoke"]
         command += ["--seeds", "0-1", "--jobs", "2", "--data", tiny_store.path]
         command += ["--out", tmp_path / "results"]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        return processes[-1]
 
-    return start
+    yield start
+    for process in processes:
+        with process:
+            process.kill()
 
 
 def wait_for_states(out: Path, count: int) -> None:
