@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pgbench.cores import usable_cores
 from pgbench.finding import Finding, size_in_words
 
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -15,7 +16,7 @@ COMPILERS = ("c++", "g++", "clang++")
 
 def threads() -> Iterator[Finding]:
     """Cores that this process may use, and the threads it is told to use."""
-    cores, told = _cores(), os.environ.get("OMP_NUM_THREADS", "").strip()
+    cores, told = usable_cores(), os.environ.get("OMP_NUM_THREADS", "").strip()
     facts: dict[str, Any] = {"cores": cores, "omp_num_threads": told or None}
     text = f"{cores} cores, OMP_NUM_THREADS {f'is {told}' if told else 'is not set'}"
     wanted = int(told) if told.isascii() and told.isdigit() else cores
@@ -27,12 +28,6 @@ def threads() -> Iterator[Finding]:
         yield Finding("machine", "threads", "warning", text, cure, facts)
     else:
         yield Finding("machine", "threads", "ok", text, facts=facts)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def cuda() -> Iterator[Finding]:

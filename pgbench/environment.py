@@ -42,13 +42,6 @@ def choose_device(name: str, *, tf32: bool = False) -> torch.device:
     return device
 
 
-def usable_cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def describe(device: torch.device) -> dict[str, JsonValue]:
     """Versions and hardware, as plain JSON values."""
     return {

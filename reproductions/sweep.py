@@ -18,7 +18,8 @@ import torch
 
 from pgbench.compiling import Choice
 from pgbench.config import RunConfig
-from pgbench.environment import choose_device, usable_cores
+from pgbench.cores import usable_cores
+from pgbench.environment import choose_device
 from pgbench.errors import sentence
 from pgbench.reproductions import launch
 from pgbench.reproductions.sweep_bars import Bars

@@ -25,7 +25,7 @@ def place(tmp_path, monkeypatch):
     for name in ("OMP_NUM_THREADS", "CXX", "TORCH_HOME", "NUMBA_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(doctor_machine, "DRIVER", tmp_path / "driver")
-    monkeypatch.setattr(doctor_machine, "_cores", lambda: 4)
+    monkeypatch.setattr(doctor_machine, "usable_cores", lambda: 4)
     monkeypatch.setattr(doctor_places, "LOW_BYTES", 0)
     (tmp_path / "bin").mkdir()
     (tmp_path / "work").mkdir()
