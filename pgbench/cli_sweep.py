@@ -41,11 +41,12 @@ def sweep(jobs: "Sequence[Job]", *, count: int, share: "Share | None") -> int:
 
 
 def _show(jobs: "Sequence[Job]") -> None:
-    """The row of every run that is done, and the report."""
+    """Every row that is done, once for all its seeds, and the report."""
     from pgbench.cli_conclude import show_report, show_row
     from pgbench.results import RunFolder
 
-    for job in jobs:
+    rows = {(job.config.artefact, job.config.row, job.config.data.name): job for job in jobs}
+    for job in rows.values():
         status = RunFolder(job.out / job.config.run_id).read_status()
         if status is not None and status.status == "done":
             show_row(job.config, status, job.out)
