@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -87,9 +86,7 @@ class _Worker:
         self.process: SpawnProcess = context.Process(
             target=_work, args=(job, threads, answer, owner), name=job.config.run_id
         )
-        before = signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # for the first moments of the process
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited while it starts
         self.process.start()
         signal.signal(signal.SIGINT, before)
         answer.close()
@@ -138,9 +135,6 @@ def _work(job: Job, threads: int, answer: Connection, owner: Connection) -> None
         answer.send(perform(job, threads))
     except (ValueError, OSError) as error:
         answer.send(sentence(error))
-    except Exception:
-        traceback.print_exc()
-        raise SystemExit(1) from None
 
 
 def perform(job: Job, threads: int) -> RunStatus:
