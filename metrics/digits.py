@@ -34,7 +34,7 @@ SIDE = 32
 _CLASSES = 10
 _SLOPE = 0.1
 _WEIGHTS, _ORDER = 0, 1  # purposes of the random streams
-_BATCH = 500  # digits that are read at once
+_BATCH = 100  # digits that are read at once: what is computed of them stays in the cache
 _MAX_BYTES = 2**22  # of a kept classifier; it has 1.3 MB
 
 _log = logging.getLogger(__name__)

@@ -23,10 +23,11 @@ def show_row(config: "RunConfig", status: "RunStatus", out: Path) -> None:
     from rich.console import Console
 
     from pgbench.reports.output import CACHE
-    from pgbench.results import load_results, load_runs
+    from pgbench.results import load_runs, results_of
 
-    values = _here(load_results(out, cache=out / "report" / CACHE), config)
-    runs = _here(load_runs(out), config)
+    found = load_runs(out)
+    values = _here(results_of(found, cache=out / "report" / CACHE), config)
+    runs = _here(found, config)
     title = f"row {config.row}, {config.profile}: {status.status}"
     for grid in _grids(values, runs, config, title=title):
         Console().print(grid)

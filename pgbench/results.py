@@ -258,8 +258,10 @@ class _Run:
 
 INTEGERS = ("schema", "resolution", "seed", "num_images", "metric_version")
 FLOATS = ("kimg", "run_kimg", "total_kimg", "value", "stderr", "wall_sec")
-RESULT_COLUMNS = list(FIELDS.values())
-RESULT_COLUMNS += ["run_status", "run_kimg", "total_kimg", "config_hash"]
+# What all values of a run share beyond their records, and the column of `load_runs` it is from.
+_OF_RUN = {"run_status": "status", "run_kimg": "kimg"}
+_OF_RUN |= {"total_kimg": "total_kimg", "config_hash": "config_hash"}
+RESULT_COLUMNS = [*FIELDS.values(), *_OF_RUN]
 RUN_COLUMNS = ["run_id", "artefact", "row", "dataset", "profile", "seed", "resolution", "status"]
 RUN_COLUMNS += ["kimg", "total_kimg", "wall_sec", "error", "config_hash", "path"]
 
@@ -271,25 +273,20 @@ def load_results(path: Path, *, cache: Path | None = None) -> "DataFrame":
     their seed. What was set aside is told in `attrs["problems"]`. The folder `cache` keeps what
     was read: a run whose records did not change is not read again.
     """
-    runs, problems = _survey(path)
+    return results_of(load_runs(path), cache=cache)
+
+
+def results_of(runs: "DataFrame", *, cache: Path | None = None) -> "DataFrame":
+    """As `load_results`, of the runs that `load_runs` found."""
     columns: dict[str, list[object]] = {name: [] for name in RESULT_COLUMNS}
-    for run in runs:
-        values, damaged = _columns(run.folder, cache)
+    problems = list(runs.attrs["problems"])
+    for run in runs.to_dict("records"):
+        values, damaged = _columns(RunFolder(run["path"]), cache)
         problems += damaged
-        of_run = _of_run(run)
+        of_run = {name: run[of] for name, of in _OF_RUN.items()}
         for name, column in columns.items():
             column += values[name] if name in values else [of_run[name]] * len(values["run_id"])
     return _frame(columns, problems)
-
-
-def _of_run(run: _Run) -> dict[str, object]:
-    """What all values of a run share beyond their records."""
-    return {
-        "run_status": run.status.status,
-        "run_kimg": run.status.kimg,
-        "total_kimg": run.status.total_kimg,
-        "config_hash": run.config_hash,
-    }
 
 
 def _columns(folder: RunFolder, cache: Path | None) -> Columns:

@@ -93,10 +93,13 @@ def seed_curves(values: pd.DataFrame, name: str, *, x: str) -> list[Curve]:
 
     Where seeds were measured at different clocks, those that all of them have count.
     """
-    values = values.dropna(subset=[x])
-    done = values[values["run_status"] == "done"]
+    values = values[values[x].notna()]
+    is_done = values["run_status"] == "done"
+    done = values[is_done]
     curves = [_mean_curve(_most_seeds(done), name, x=x)] if len(done) else []
-    for _, run in values[values["run_status"] != "done"].groupby("run_id"):
+    if len(done) == len(values):  # many small figures add up
+        return curves
+    for _, run in values[~is_done].groupby("run_id"):
         state = "failed" if run["run_status"].iloc[0] == "failed" else "unfinished"
         label = plain(f"{name}, seed {run['seed'].iloc[0]} {state}")
         curves.append(Curve(label, floats(run[x]), floats(run["value"]), dashed=True))
@@ -105,7 +108,7 @@ def seed_curves(values: pd.DataFrame, name: str, *, x: str) -> list[Curve]:
 
 def _most_seeds(done: pd.DataFrame) -> pd.DataFrame:
     """Of a row run in several configurations the one with most seeds, then the longest."""
-    if (done[_VARIANT] == done[_VARIANT].iloc[0]).all(axis=None):
+    if all(len(done[name].unique()) == 1 for name in _VARIANT):
         return done
     variants = done.groupby(_VARIANT).agg({"seed": "nunique", "kimg": "max"}).reset_index()
     best = variants.sort_values(["seed", "kimg", *_VARIANT]).iloc[-1]
@@ -119,7 +122,7 @@ def _mean_curve(seeds: pd.DataFrame, name: str, *, x: str) -> Curve:
     _, first, count = np.unique(ordered["kimg"], return_index=True, return_counts=True)
     shared = count == count.max()
     mean_x, mean_y = (floats((np.add.reduceat(of, first) / count)[shared]) for of in (at, y))
-    if seeds["run_id"].nunique() == 1:
+    if len(seeds["run_id"].unique()) == 1:
         return Curve(plain(name), mean_x, mean_y)
     low, high = (floats(bound.reduceat(y, first)[shared]) for bound in (np.minimum, np.maximum))
     return Curve(plain(name), mean_x, mean_y, low, high)

@@ -211,12 +211,14 @@ def judge(
     """
     values = usable(results)
     asked = [(claim, place) for claim in CLAIMS for place in _places(claim, runs)]
-    here = {place: place.of(values) for place in {place for _, place in asked}}
-    final = {place: of_place[of_place["last"]] for place, of_place in here.items()}
+    places = {place for _, place in asked}
+    followed = {place: place.of(values) for place in places}
+    final = {place: of_place[of_place["last"]] for place, of_place in followed.items()}
+    there = {place: place.of(runs) for place in places}
     lines = []
     for claim, place in asked:
-        of_place = (final if claim.effect in ("last", "variation") else here)[place]
-        lines.append(ledger_line(claim, place, values=of_place, runs=runs, stats=stats))
+        of_place = (final if claim.effect in ("last", "variation") else followed)[place]
+        lines.append(ledger_line(claim, place, values=of_place, runs=there[place], stats=stats))
     return pd.DataFrame(lines, columns=COLUMNS, dtype=object)
 
 

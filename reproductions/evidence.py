@@ -20,6 +20,8 @@ from pgbench.reproductions.paired import Side
 SEEDS = {"metric_seed", "fake_seeds"}  # of a protocol: they change no more than noise
 _ROUNDED_KIMG = 0.06  # a snapshot's name rounds its clock to tenths
 _ALIKE = ["metric", "protocol", "dataset_fingerprint"]
+_USED = ["artefact", "row", "dataset", "profile", "resolution", "seed", "run_id", "config_hash"]
+_USED += [*_ALIKE, "kimg", "key", "value", "stderr", "num_images", "last"]
 
 
 class Quantity(NamedTuple):
@@ -91,7 +93,7 @@ def usable(results: pd.DataFrame) -> pd.DataFrame:
     values = values.assign(kimg=values["kimg"].round(1)).drop_duplicates(name, keep="last")
     seedless = {text: _seedless(text) for text in values["protocol"].unique()}
     last = (values["kimg"] - values["run_kimg"]).abs() < _ROUNDED_KIMG
-    return values.assign(protocol=values["protocol"].map(seedless), last=last)
+    return values.assign(protocol=values["protocol"].map(seedless), last=last)[_USED]
 
 
 def gather(claim: Claim, values: pd.DataFrame, stats: pd.DataFrame | None) -> Evidence:
@@ -237,6 +239,8 @@ def _comparable(values: pd.DataFrame, rows: tuple[str, ...], quantity: Quantity)
 
 def _one_configuration(of_row: pd.DataFrame, alike: pd.DataFrame) -> pd.DataFrame:
     """Of a row run in several configurations that of most seeds which other rows have, too."""
+    if (of_row["config_hash"] == of_row["config_hash"].iloc[0]).all():
+        return of_row.drop_duplicates("seed")
     others = set(alike.loc[alike["row"] != of_row["row"].iloc[0], "seed"])
 
     def rank(config_hash: str) -> tuple[int, int, str]:
@@ -311,11 +315,13 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 
 def _slopes(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How `variation` of each line of `values` (seeds, rows) changes with every value."""
+    """How `variation` of each line of `values` (seeds, rows) changes with every value.
+
+    0 where all values are equal: it has no slope there.
+    """
     count = values.shape[1]
     mean = values.mean(axis=1, keepdims=True)
     std = values.std(axis=1, ddof=1, keepdims=True)
-    slopes: NDArray[np.float64] = (values - mean) / ((count - 1) * std * mean) - std / (
-        count * mean**2
-    )
-    return slopes
+    scatter = np.where(std > 0, std, np.inf)
+    slopes: NDArray[np.float64] = (values - mean) / ((count - 1) * scatter * mean)
+    return slopes - std / (count * mean**2)

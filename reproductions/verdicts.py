@@ -71,12 +71,12 @@ def ledger_line(
 ) -> dict[str, object]:
     """A line with all COLUMNS, None where there is nothing to say.
 
-    `values` are the `usable` ones of `place`, `runs` are those of `load_runs`.
+    `values` are the `usable` ones of `place`, `runs` those of `load_runs` there.
     """
-    evidence, here = gather(claim, values, stats), place.of(runs)
+    evidence = gather(claim, values, stats)
     found = estimate(list(evidence.effects.values()), common=evidence.common)
-    word = _verdict(claim, evidence, found, here)
-    gap = _gap(claim, evidence, found, word, here)
+    word = _verdict(claim, evidence, found, runs)
+    gap = _gap(claim, evidence, found, word, runs)
     return {
         **{"claim": claim.name, "text": claim.text, "where": claim.where},
         **{"artefact": claim.artefact, "rows": claim.rows, "dataset": place.dataset},
@@ -84,9 +84,9 @@ def ledger_line(
         "published": _published(claim, place.dataset),
         **{"ours": _known(found.mean), "low": _known(found.low), "high": _known(found.high)},
         **{"seeds": found.count or None, "verdict": word, "runs": evidence.runs},
-        "note": _note(claim, evidence, here) if evidence.effects else None,
+        "note": _note(claim, evidence, runs) if evidence.effects else None,
         "missing": gap.words if gap else None,
-        "command": _command(claim, place, evidence, gap.pairs, here) if gap else None,
+        "command": _command(claim, place, evidence, gap.pairs, runs) if gap else None,
     }
 
 

@@ -1,5 +1,6 @@
 """Claims of the paper: what is published, and the verdicts that canned records lead to."""
 
+import itertools
 import json
 import math
 import subprocess
@@ -17,11 +18,13 @@ from pgbench.reproductions import claims
 from pgbench.reproductions.claims import CLAIMS, judge, to_markdown
 from pgbench.reproductions.experiments import EXPERIMENTS
 from pgbench.reproductions.paired import more_seeds
+from pgbench.reproductions.table1 import SCALES
 from pgbench.reproductions.verdicts import COLUMNS, VERBS, seed_range
 from pgbench.results import RESULT_COLUMNS, RUN_COLUMNS
 
 PAPER = Path(__file__).parents[2] / "reports" / "paper"
 AVG = ("swd8k", "avg")
+PHASES = "{0:g}/{0:g}".format(SCALES["desktop"].phase_kimg)
 GROWING, FASTER = "Growing improves quality", "Growing shortens training"
 SMALL, HARMLESS = (
     "A small minibatch breaks batch normalisation",
@@ -60,7 +63,7 @@ class Canned:
                 record |= {"schema": 1, "dataset_fingerprint": "f0", "kimg": kimg}
                 record |= {"metric": metric, "key": key, "value": measured, "stderr": 0.0}
                 record |= {"num_images": 8192, "metric_version": 2, "wall_sec": 1.0, "error": None}
-                record |= {"protocol": json.dumps({"metric_seed": seed, "phase_kimg": "6/6"})}
+                record |= {"protocol": json.dumps({"metric_seed": seed, "phase_kimg": PHASES})}
                 record |= {"status": "ok", "run_status": run["status"], "run_kimg": run["kimg"]}
                 self.results.append(record | changes)
         if hours is not None:
@@ -390,6 +393,13 @@ def test_msssim_varies_less_than_swd(canned: Canned) -> None:
     assert line["high"] - line["low"] == pytest.approx(2 * half, rel=1e-5)
     assert (line["verdict"], line["seeds"], len(line["runs"])) == ("reproduced", 3, 24)
     assert "msssim4k and swd8k; means msssim4k: 0.0" in line["note"]
+
+
+def test_rows_that_are_all_equal_do_not_vary(canned: Canned) -> None:
+    for seed, row in itertools.product(range(2), ("a", "b", "c", "d", "e*", "e", "f", "g")):
+        canned.run(row, seed=seed, values={AVG: 5.0, ("msssim4k", "msssim"): 0.25}, stderr=0.5)
+    line = canned.line(BLIND)
+    assert (line["ours"], line["verdict"]) == (0.0, "inconclusive")
 
 
 def inception(canned: Canned, metric: str, key: str) -> None:
