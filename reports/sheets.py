@@ -5,8 +5,8 @@ walks between latents are there where `pgbench neighbours` wrote them. No pictur
 200 kB.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -22,7 +22,7 @@ from pgbench.reports.figures import plain
 from pgbench.reports.memorisation import labelled_neighbours, read_neighbours
 from pgbench.reports.metric_curves import SETTING, place_of
 from pgbench.reports.names import artefact_name, distinct, file_stem, one_line, row_order
-from pgbench.reports.output import Made, Output
+from pgbench.reports.output import Made, Output, Part
 from pgbench.reports.sample_grids import Grid, grid_paths, read_grid, shown
 from pgbench.reports.summary import Place
 
@@ -85,41 +85,29 @@ class _Shown:
         return read_grid(self.grids[number][1], self.resolution)
 
 
-@dataclass(frozen=True)
-class Gallery:
-    """The pictures of a report, each to be had as soon as it is drawn."""
-
-    of_run: Mapping[str | None, list["Future[tuple[list[Picture], list[str]]]"]]
-
-    def of(self, run_id: str | None) -> list[Picture]:
-        """Those of a run, or of all artefacts."""
-        return [picture for found in self.of_run.get(run_id, []) for picture in found.result()[0]]
-
-    def problems(self) -> list[str]:
-        """What could not be shown, each once."""
-        of_all = (found.result()[1] for of_one in self.of_run.values() for found in of_one)
-        return list(dict.fromkeys(problem for problems in of_all for problem in problems))
-
-
-def gallery(output: Output, runs: pd.DataFrame, stats: pd.DataFrame, *, pool: Executor) -> Gallery:
-    """Have `pool` draw every picture of `runs` into pictures/ of the report's folder.
+def pictures(
+    output: Output, runs: pd.DataFrame, stats: pd.DataFrame
+) -> tuple[list[Picture], list[str]]:
+    """Every picture of `runs`, in pictures/ of the report's folder, and what could not be shown.
 
     What is made of files that did not change is not made again.
     """
     drafts = list(_drafts(runs, stats))
-    of_run: dict[str | None, list[Future[tuple[list[Picture], list[str]]]]] = {}
-    for stem, draft in zip(distinct(draft.stem for draft in drafts), drafts, strict=True):
-        of_run.setdefault(draft.run_id, []).append(pool.submit(_kept, output, stem, draft))
-    return Gallery(of_run)
+    stems = distinct(draft.stem for draft in drafts)
+    with ThreadPoolExecutor(WORKERS) as pool:  # Pillow lets go of the interpreter's lock
+        parts = list(pool.map(partial(_keep, output), stems, drafts))
+    told: list[Any] = [part.told for part in parts]
+    found = [
+        Picture(stem, name, **one["words"], artefact=draft.artefact, run_id=draft.run_id)
+        for stem, draft, part, one in zip(stems, drafts, parts, told, strict=True)
+        for name in part.files
+    ]
+    return found, list(dict.fromkeys(problem for one in told for problem in one["problems"]))
 
 
-def _kept(output: Output, stem: str, draft: _Draft) -> tuple[list[Picture], list[str]]:
-    """The picture of a draft, if there is one, and what could not be shown."""
+def _keep(output: Output, stem: str, draft: _Draft) -> Part:
     name = f"pictures/{stem}"
-    part = output.keep(name, draft.inputs, partial(_made, name, draft.draw))
-    told: Any = part.told
-    words = {**told["words"], "artefact": draft.artefact, "run_id": draft.run_id}
-    return [Picture(stem, file, **words) for file in part.files], told["problems"]
+    return output.keep(name, draft.inputs, partial(_made, name, draft.draw))
 
 
 def _made(name: str, draw: Callable[[list[str]], _Drawn | None]) -> Made:

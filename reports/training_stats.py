@@ -78,7 +78,9 @@ def _tick(line: bytes) -> list[float] | None:
         tick = [*map(from_json(line, allow_inf_nan=False).get, NUMBERS)]
     except (ValueError, AttributeError):
         return None
-    if not {*map(type, tick)} <= {int, float} or max(map(abs, tick)) >= LARGEST:
+    if not {*map(type, tick)} <= {int, float}:
+        tick = [math.nan if value is None else value for value in tick]
+    if not {*map(type, tick)} <= {int, float} or not max(map(abs, tick)) < LARGEST:
         tick = [*map(_number, tick)]
     return tick if tick[0] >= 0 else None
 

@@ -323,5 +323,7 @@ def _slopes(values: NDArray[np.float64]) -> NDArray[np.float64]:
     mean = values.mean(axis=1, keepdims=True)
     std = values.std(axis=1, ddof=1, keepdims=True)
     scatter = np.where(std > 0, std, np.inf)
-    slopes: NDArray[np.float64] = (values - mean) / ((count - 1) * scatter * mean)
-    return slopes - std / (count * mean**2)
+    slopes: NDArray[np.float64] = (values - mean) / ((count - 1) * scatter * mean) - std / (
+        count * mean**2
+    )
+    return slopes
