@@ -98,7 +98,7 @@ _DECORATORS = (
         metavar="N|auto",
         default="1",
         show_default=True,
-        help="Runs at once, each on its share of the cores; auto: as many as fit.",
+        help="Runs at once on this machine, each on its share of the cores; auto: as many as fit.",
     ),
     click.option(
         "--launcher",
@@ -219,7 +219,8 @@ def every(**options: Any) -> None:
         try:
             data = given or default_data(experiment, profile=asked.profile)
         except ValueError as error:
-            click.echo(f"{command} is left out: {error}", err=True)
+            if os.environ.get("RANK", "0") == "0":  # of torchrun's processes
+                click.echo(f"{command} is left out: {error}", err=True)
             continue
         jobs += [(config, d) for d in data for config in configs_of(experiment, choice, data=d)]
     _perform(jobs, asked)
@@ -289,6 +290,8 @@ def _train(jobs: list[Task], asked: _Options) -> int:
 def _share(asked: _Options) -> "Share | None":
     """What each run takes of a Ray cluster; None without one."""
     if asked.launcher == "ray":
+        if asked.jobs != "1":
+            raise click.UsageError("--jobs is for --launcher local; Ray runs as many as fit.")
         from pgbench.reproductions.on_ray import Share
 
         return Share(asked.address, asked.cpus, asked.gpus)

@@ -55,8 +55,8 @@ SCALES = {
     ),
     "desktop": Scale(
         resolution=64,
-        fmap_base=512,
-        fmap_max=128,
+        fmap_base=256,
+        fmap_max=64,
         phase_kimg=6,
         total_kimg=84,
         ema_power=10,

@@ -1,0 +1,73 @@
+"""Put finished runs here: their numbers, last sheets and report, and the ledger into the documents.
+
+`python docs/results/keep.py RESULTS docs/results/desktop`, from the top of the repository. What the
+folder held before goes; pages and the sheets of single runs are left to `pgbench report`.
+"""
+
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from pgbench.cli_report import write_report
+from pgbench.reports.canvas import MOST_BYTES
+from pgbench.reports.sample_grids import GAP
+from pgbench.reports.training_stats import load_stats
+from pgbench.reproductions.claims import judge, to_markdown
+from pgbench.results import RunFolder, load_results, load_runs
+
+FILES = ("config.json", "environment.json", "status.json", "stats.jsonl", "metrics.jsonl")
+SHOWING_THE_LEDGER = (Path("README.md"), Path("docs/results/README.md"))
+LEDGER = re.compile(r"(?<=<!-- ledger -->\n\n).*?(?=\n<!-- end of the ledger -->)", re.DOTALL)
+
+
+def keep_run(run: RunFolder, out: Path) -> None:
+    """Copy what the numbers of a run are read from, and its last sheet of samples."""
+    samples = out / run.run_id / "samples"
+    samples.mkdir(parents=True)
+    for name in FILES:
+        shutil.copy(run.path / name, samples.parent)
+    last = max(run.samples.glob("*.png"))
+    with Image.open(last) as sheet:
+        fakes = (0, 0, sheet.width // 2 + GAP // 2, sheet.height)
+        for shown in (sheet, sheet.crop(fakes)):  # the reals are in other sheets, too
+            shown.save(samples / last.name, optimize=True)
+            if (samples / last.name).stat().st_size <= MOST_BYTES:
+                return
+
+
+def keep_report(kept: Path) -> None:
+    """Build the report of `kept` and copy what can be read without a browser."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_report(kept, Path(folder))
+        runs = [path.name for path in kept.iterdir()]
+        for path in sorted(Path(folder).rglob("*.*")):
+            name = path.relative_to(folder)
+            of_run = path.stem.startswith(tuple(runs))
+            if name.parts[0] in ("report.md", "tables", "figures", "pictures") and not of_run:
+                (kept / "report" / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, kept / "report" / name)
+
+
+def ledger(kept: Path) -> str:
+    """The verdicts on the paper's claims, as a table."""
+    runs = load_runs(kept)
+    return to_markdown(judge(load_results(kept), runs, load_stats(runs)))
+
+
+def main() -> None:
+    results, kept = map(Path, sys.argv[1:])
+    shutil.rmtree(kept, ignore_errors=True)
+    runs = load_runs(results)
+    for path in runs.loc[runs["status"] == "done", "path"]:
+        keep_run(RunFolder(path), kept)
+    keep_report(kept)
+    for document in SHOWING_THE_LEDGER:
+        document.write_text(LEDGER.sub(lambda _: ledger(kept), document.read_text()))
+
+
+if __name__ == "__main__":
+    main()
