@@ -15,8 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 )
 
 from pgbench.checkpoint import load_state
-from pgbench.config import RunConfig
+from pgbench.config import RunConfig, replace
 from pgbench.data import ImageStore
+from pgbench.reproductions import table1, table4
 from pgbench.reproductions.launch import run as launch
 from pgbench.results import RunFolder
 
@@ -169,7 +170,21 @@ MOMENTS = {
         "before the status": "at(3, RunFolder, 'write_status', kill)",
         "snapshot written, the state not": "at(1, ticks, 'save_state', kill)",
     },
+    "K/4 progression": {
+        "inside a fade": "at(6, training.Trainer, 'step', kill)",
+        "the state half-written": "write_half(2)",
+    },
 }
+
+
+def small_config(row: str, tiny_config: TinyConfig) -> RunConfig:
+    """A row of table 1 or, with its networks and steps, of table 4, a few seconds long."""
+    if row in table1.ROWS:  # row c shows five minibatches a step
+        return tiny_config(row, schedule={"minibatch": 4 if row == "c" else 16})
+    clock, modes = tiny_config("g", schedule={"minibatch": 4}), table4.ROWS[row]
+    networks = dict.fromkeys(("generator", "discriminator"), {"resolution": 16})
+    same = {"data": clock.data, "schedule": clock.schedule, "evaluation": clock.evaluation}
+    return replace(modes, profile="tiny", **networks, **same)
 
 
 @pytest.mark.slow
@@ -177,8 +192,7 @@ MOMENTS = {
 def test_killed_again_and_again_it_ends_as_the_straight_run(
     row: str, tiny_config: TinyConfig, tiny_store: ImageStore, tmp_path: Path, program: Command
 ) -> None:
-    minibatch = 4 if row == "c" else 16  # row c shows five minibatches a step
-    config, data = tiny_config(row, schedule={"minibatch": minibatch}), str(tiny_store.path)
+    config, data = small_config(row, tiny_config), str(tiny_store.path)
     traps = json.dumps(list(MOMENTS[row].values()))
     text = PREPARE.replace("{trap}", "") + RUNS
     ended = program(text, config.model_dump_json(), data, tmp_path / "killed", traps)

@@ -200,6 +200,13 @@ class TestTheCommand:
         assert ended.code == 2
         assert "--address, --cpus and --gpus are for --launcher ray." in ended.err
 
+    def test_jobs_are_of_this_machine(
+        self, command: Callable[[Path], list[str]], tmp_path: Path, pgbench: Command
+    ) -> None:
+        ended = pgbench(*command(tmp_path), "--launcher", "ray", "--jobs", "2")
+        assert ended.code == 2
+        assert "--jobs is for --launcher local; Ray runs as many as fit." in ended.err
+
     def test_torchrun_shares_one_run(
         self,
         command: Callable[[Path], list[str]],
