@@ -182,7 +182,7 @@ def small_config(row: str, tiny_config: TinyConfig) -> RunConfig:
     if row in table1.ROWS:  # row c shows five minibatches a step
         return tiny_config(row, schedule={"minibatch": 4 if row == "c" else 16})
     clock, modes = tiny_config("g", schedule={"minibatch": 4}), table4.ROWS[row]
-    networks = dict.fromkeys(("generator", "discriminator"), {"resolution": 16})
+    networks = {name: {"resolution": 16} for name in ("generator", "discriminator")}
     same = {"data": clock.data, "schedule": clock.schedule, "evaluation": clock.evaluation}
     return replace(modes, profile="tiny", **networks, **same)
 
