@@ -5,6 +5,7 @@ The same runs make the same files, whatever was there before; what did not chang
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -32,8 +33,8 @@ from pgbench.reports.names import distinct
 from pgbench.reports.output import CACHE, Made, Output, report_folder
 from pgbench.reports.overview import FIRST_RUN, one_page
 from pgbench.reports.run_files import devices, sources, stamps
-from pgbench.reports.sheets import pictures
-from pgbench.reports.site import Content, Missing, write_site
+from pgbench.reports.sheets import gallery
+from pgbench.reports.site import Content, Missing, write_overview, write_run_pages
 from pgbench.reports.summary import Summary, summarise, unknown_rows
 from pgbench.reports.tables import Table
 from pgbench.reports.training_stats import load_stats
@@ -69,11 +70,11 @@ def build(results: Path, out: Path, *, judge: Judge | None = None) -> list[Path]
     `pages.Claim`. An index.html to read, report.md, tables/, figures/ and pictures/.
     """
     run_folders(results)  # of a folder that is not there no report is begun
-    with report_folder(out) as output, ThreadPoolExecutor(2) as pool:
+    with report_folder(out) as output, ThreadPoolExecutor(1) as pool, ExitStack() as stack:
         runs = load_runs(results)
         stamped = stamps(runs)
         stats = load_stats(runs, cache=out / CACHE)
-        decoded = pool.submit(pictures, output, runs, stats)
+        shown = stack.enter_context(gallery(output, runs, stats))
         values = results_of(runs, cache=out / CACHE)
         curves = figures(values, runs, stats)
         drawn = pool.submit(_write_figures, output, curves)
@@ -82,12 +83,13 @@ def build(results: Path, out: Path, *, judge: Judge | None = None) -> list[Path]
         made = tables(summary)
         for one in made:
             _write_table(output, one)
-        shown, damaged = decoded.result()
-        told = [*problems(summary), *stats.attrs["problems"], *damaged]
-        content = Content(runs, made, curves, shown, ledger, told, missing(runs, made, curves))
-        output.put("report.md", one_page(results, content))
+        told = problems(summary) + stats.attrs["problems"]
+        content = Content(runs, made, curves, [], ledger, told, missing(runs, made, curves))
         details = sources(runs, values, stats, stamps=stamped)
-        write_site(output, content, title=TITLE, sources=details)
+        write_run_pages(output, content, title=TITLE, sources=details, pictures=shown.of)
+        content = replace(content, pictures=shown.of(None), problems=[*told, *shown.problems()])
+        output.put("report.md", one_page(results, content))
+        write_overview(output, content, title=TITLE)
         drawn.result()
     return [out / name for name in sorted(output.files())]
 

@@ -12,14 +12,13 @@ import csv
 import io
 import json
 import math
-import os
-import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from pgbench.reports.apart import started
 from pgbench.reports.figures import Curve, Figure
 
 if TYPE_CHECKING:
@@ -85,17 +84,14 @@ def drawn(figure: Figure) -> dict[str, bytes]:
 
 def drawn_apart(figures: Sequence[Figure]) -> list[dict[str, bytes]]:
     """`drawn` of each, by a process of its own: this one can do something else meanwhile."""
-    command = [sys.executable, "-P", "-m", __name__]
-    done = subprocess.run(
-        command,
-        input=json.dumps([asdict(figure) for figure in figures]).encode(),
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        check=True,
-    )
+    told = json.dumps([asdict(figure) for figure in figures]).encode()
+    with started(__name__) as process:
+        done, _ = process.communicate(told)
+    if process.returncode:
+        raise RuntimeError(f"no figure was drawn: {process.args!r} ended with {process.returncode}")
     return [
         {ending: base64.b64decode(content) for ending, content in files.items()}
-        for files in json.loads(done.stdout)
+        for files in json.loads(done)
     ]
 
 

@@ -18,9 +18,7 @@ def one_page(results: Path, content: Content) -> str:
     parts = [_heading(results, content.runs), _set_aside(content.problems)]
     parts += _claims(content.ledger)
     parts += [_with_files(one) for one in content.tables]
-    parts += [
-        _picture(one.title, one.caption, one.name) for one in content.pictures if one.run_id is None
-    ]
+    parts += [_picture(one.title, one.caption, one.name) for one in content.pictures]
     parts += [
         _picture(one.title, one.caption, f"figures/{one.stem}.png") for one in content.figures
     ]

@@ -5,8 +5,9 @@ walks between latents are there where `pgbench neighbours` wrote them. No pictur
 200 kB.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -17,13 +18,14 @@ import pandas as pd
 from PIL import Image
 from pydantic import JsonValue
 
+from pgbench.reports.apart import Sheet, sheets
 from pgbench.reports.canvas import Labelled, labelled_sheet, shown_edge, small
 from pgbench.reports.figures import plain
 from pgbench.reports.memorisation import labelled_neighbours, read_neighbours
 from pgbench.reports.metric_curves import SETTING, place_of
 from pgbench.reports.names import artefact_name, distinct, file_stem, one_line, row_order
-from pgbench.reports.output import Made, Output, Part
-from pgbench.reports.sample_grids import Grid, grid_paths, read_grid, shown
+from pgbench.reports.output import Made, Output
+from pgbench.reports.sample_grids import Grid, grid_paths, read_grid
 from pgbench.reports.summary import Place
 
 T = TypeVar("T")
@@ -58,6 +60,9 @@ class _Drawn(NamedTuple):
     caption: str
 
 
+Found = tuple[list[Picture], list[str]]  # the picture, if there is one, and what was not shown
+
+
 @dataclass(frozen=True)
 class _Draft:
     """A picture to be drawn, unless the report has one of the same `inputs`.
@@ -85,29 +90,42 @@ class _Shown:
         return read_grid(self.grids[number][1], self.resolution)
 
 
-def pictures(
-    output: Output, runs: pd.DataFrame, stats: pd.DataFrame
-) -> tuple[list[Picture], list[str]]:
-    """Every picture of `runs`, in pictures/ of the report's folder, and what could not be shown.
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures of a report, each to be had as soon as it is drawn."""
+
+    of_run: Mapping[str | None, Sequence["Future[Found]"]]
+
+    def of(self, run_id: str | None) -> list[Picture]:
+        """Those of a run, or of all artefacts."""
+        return [picture for found in self.of_run.get(run_id, []) for picture in found.result()[0]]
+
+    def problems(self) -> list[str]:
+        """What could not be shown, each once."""
+        of_all = (found.result()[1] for of_one in self.of_run.values() for found in of_one)
+        return list(dict.fromkeys(problem for problems in of_all for problem in problems))
+
+
+@contextmanager
+def gallery(output: Output, runs: pd.DataFrame, stats: pd.DataFrame) -> Iterator[Gallery]:
+    """Begin to draw every picture of `runs` into pictures/ of the report's folder.
 
     What is made of files that did not change is not made again.
     """
-    drafts = list(_drafts(runs, stats))
-    stems = distinct(draft.stem for draft in drafts)
-    with ThreadPoolExecutor(WORKERS) as pool:  # Pillow lets go of the interpreter's lock
-        parts = list(pool.map(partial(_keep, output), stems, drafts))
-    told: list[Any] = [part.told for part in parts]
-    found = [
-        Picture(stem, name, **one["words"], artefact=draft.artefact, run_id=draft.run_id)
-        for stem, draft, part, one in zip(stems, drafts, parts, told, strict=True)
-        for name in part.files
-    ]
-    return found, list(dict.fromkeys(problem for one in told for problem in one["problems"]))
+    of_run: dict[str | None, list[Future[Found]]] = {}
+    with sheets(WORKERS) as sheet, ThreadPoolExecutor(WORKERS) as pool:
+        drafts = list(_drafts(runs, stats, sheet))
+        for stem, draft in zip(distinct(draft.stem for draft in drafts), drafts, strict=True):
+            of_run.setdefault(draft.run_id, []).append(pool.submit(_kept, output, stem, draft))
+        yield Gallery(of_run)
 
 
-def _keep(output: Output, stem: str, draft: _Draft) -> Part:
+def _kept(output: Output, stem: str, draft: _Draft) -> Found:
     name = f"pictures/{stem}"
-    return output.keep(name, draft.inputs, partial(_made, name, draft.draw))
+    part = output.keep(name, draft.inputs, partial(_made, name, draft.draw))
+    told: Any = part.told
+    words = {**told["words"], "artefact": draft.artefact, "run_id": draft.run_id}
+    return [Picture(stem, file, **words) for file in part.files], told["problems"]
 
 
 def _made(name: str, draw: Callable[[list[str]], _Drawn | None]) -> Made:
@@ -131,7 +149,7 @@ def _tried(problems: list[str], make: Callable[[], T]) -> Iterator[T]:
         problems.append(f"A picture was set aside: {one_line(error)}.")
 
 
-def _drafts(runs: pd.DataFrame, stats: pd.DataFrame) -> Iterator[_Draft]:
+def _drafts(runs: pd.DataFrame, stats: pd.DataFrame, sheet: Sheet) -> Iterator[_Draft]:
     grids = {
         str(run_id): grid_paths(folder / "samples")
         for run_id, folder in zip(runs["run_id"], runs["path"], strict=True)
@@ -147,9 +165,8 @@ def _drafts(runs: pd.DataFrame, stats: pd.DataFrame) -> Iterator[_Draft]:
         index=False
     ):
         draft = partial(_Draft, artefact=artefact, run_id=run_id)
-        yield from _of_run(
-            draft, grids[run_id], folder, plain(f"{artefact_name(artefact)}, row {row}")
-        )
+        said = plain(f"{artefact_name(artefact)}, row {row}")
+        yield from _of_run(draft, sheet, grids[run_id], folder, said)
 
 
 def _stamp(path: Path) -> list[str | int]:
@@ -251,17 +268,21 @@ def _clock(row: str, ticks: pd.DataFrame, kimg: float) -> str:
 
 
 def _of_run(
-    draft: "partial[_Draft]", grids: list[tuple[float, Path]], folder: Path, where: str
+    draft: "partial[_Draft]",
+    sheet: Sheet,
+    grids: list[tuple[float, Path]],
+    folder: Path,
+    where: str,
 ) -> Iterator[_Draft]:
     """The last grid of a run, its walks and its neighbours, as far as they are there."""
     for kimg, source in grids[-1:]:
         alt = f"Samples of {where} at {kimg:g} kimg beside reals"
         caption = f"Samples of G_ema of the seeds 0 to 35 at {kimg:g} kimg, left, and reals."
-        yield _copy(draft, "samples", source, ("Samples", alt, caption))
+        yield _copy(draft, sheet, "samples", source, ("Samples", alt, caption))
     if (source := folder / "walk.png").is_file():
         caption = "Walks between two latents, a line each, by spherical interpolation; G_ema."
         words = ("Walks between latents", f"Walks between latents of {where}", caption)
-        yield _copy(draft, "walk", source, words)
+        yield _copy(draft, sheet, "walk", source, words)
     if (source := folder / "neighbours.json").is_file():
         stamps = [_stamp(path) for path in (source, source.with_suffix(".png")) if path.is_file()]
         draw = partial(_draw_neighbours, source, where)
@@ -269,11 +290,13 @@ def _of_run(
         yield draft(stem=stem, inputs=[where, *stamps], draw=draw)
 
 
-def _copy(draft: "partial[_Draft]", kind: str, source: Path, words: tuple[str, str, str]) -> _Draft:
+def _copy(
+    draft: "partial[_Draft]", sheet: Sheet, kind: str, source: Path, words: tuple[str, str, str]
+) -> _Draft:
     """A picture of a run as it is, made smaller where it is large."""
 
     def draw(_: list[str]) -> _Drawn:
-        return _Drawn(shown(source), *words)
+        return _Drawn(sheet(source), *words)
 
     stem = file_stem(draft.keywords["run_id"], kind)
     return draft(stem=stem, inputs=[*words, _stamp(source)], draw=draw)

@@ -4,7 +4,7 @@ Static files without a framework or a network: HTML and drawings made here, one 
 one script that sorts tables and reads values off curves. The same inputs make the same bytes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,10 @@ class Missing:
 
 @dataclass(frozen=True)
 class Content:
-    """What a report shows; `ledger` has the fields of `pages.Claim` as columns."""
+    """What a report shows; `ledger` has the fields of `pages.Claim` as columns.
+
+    `pictures` are those of artefacts.
+    """
 
     runs: pd.DataFrame
     tables: Sequence[Table] = ()
@@ -66,28 +69,45 @@ class _Page:
     source: Source | None = None
 
 
-def write_site(
-    output: Output, content: Content, *, title: str, sources: Mapping[str, Source]
+def write_run_pages(
+    output: Output,
+    content: Content,
+    *,
+    title: str,
+    sources: Mapping[str, Source],
+    pictures: Callable[[str], Sequence[Picture]],
 ) -> None:
-    """Write the pages into the report's folder; stems are safe file names, all different.
+    """Write a page per run, each as soon as `pictures` has its own."""
+    lines = _lines(content.runs)
+    common = _common(_parts(lines, content), title)
+    _write(output, _run_pages(lines, pictures, common, sources))
+
+
+def write_overview(output: Output, content: Content, *, title: str) -> None:
+    """Write the first page, one per artefact, style and script; stems are safe and all different.
 
     The files of tables and figures, which are offered beside them, are for others to write.
     """
     lines, told = _lines(content.runs), claims(content.ledger)
     of_artefact = _parts(lines, content)
-    stems = zip(of_artefact, distinct(of_artefact), strict=True)
-    links = {name: f"artefacts/{stem}.html" for name, stem in stems}
-    common = {"title": title, "links": links}
-    made = templates()
-    for page in [
-        _index(lines, of_artefact, common, told, content),
-        *_artefact_pages(of_artefact, common, told),
-        *_run_pages(lines, content.pictures, common, sources),
-    ]:
-        stamp = page.source and page.source.stamp
-        output.keep(page.name, [page.template, page.inputs, stamp], partial(_render, made, page))
+    common = _common(of_artefact, title)
+    _write(output, [_index(lines, of_artefact, common, told, content)])
+    _write(output, _artefact_pages(of_artefact, common, told))
     for path in sorted(STATIC.iterdir()):
         output.put(f"static/{path.name}", path.read_bytes())
+
+
+def _common(of_artefact: Mapping[str, object], title: str) -> dict[str, Any]:
+    """What every page is given."""
+    stems = zip(of_artefact, distinct(of_artefact), strict=True)
+    return {"title": title, "links": {name: f"artefacts/{stem}.html" for name, stem in stems}}
+
+
+def _write(output: Output, pages: Iterable[_Page]) -> None:
+    made = templates()
+    for page in pages:
+        stamp = page.source and page.source.stamp
+        output.keep(page.name, [page.template, page.inputs, stamp], partial(_render, made, page))
 
 
 def _render(made: Environment, page: _Page) -> Made:
@@ -109,10 +129,9 @@ def _lines(runs: pd.DataFrame) -> list[Line]:
 def _parts(lines: list[Line], content: Content) -> dict[str, Parts]:
     """What the page of every artefact shows, tables of the paper first."""
     tables, figures = content.tables, content.figures
-    shown = [picture for picture in content.pictures if picture.run_id is None]
     names = {str(line["artefact"]) for line in lines}
     names |= {table.artefact for table in tables} | {figure.artefact for figure in figures}
-    names |= {picture.artefact for picture in shown}
+    names |= {picture.artefact for picture in content.pictures}
     parts = {name: Parts() for name in sorted(names, key=natural)}
     for line in lines:
         parts[line["artefact"]].runs.append(line)
@@ -120,7 +139,7 @@ def _parts(lines: list[Line], content: Content) -> dict[str, Parts]:
         parts[table.artefact].tables.append(table)
     for figure in figures:
         parts[figure.artefact].figures.append(figure)
-    for picture in shown:
+    for picture in content.pictures:
         parts[picture.artefact].pictures.append(picture)
     return parts
 
@@ -162,17 +181,14 @@ def _artefact_pages(
 
 def _run_pages(
     lines: list[Line],
-    pictures: Sequence[Picture],
+    pictures: Callable[[str], Sequence[Picture]],
     common: dict[str, Any],
     sources: Mapping[str, Source],
 ) -> Iterator[_Page]:
-    of_run: dict[str | None, list[Picture]] = {}
-    for picture in pictures:
-        of_run.setdefault(picture.run_id, []).append(picture)
     for line in lines:
-        shown = of_run.get(line["run_id"], [])
-        inputs = {**common, "root": "../", "run": line, "pictures": shown}
-        yield _Page(line["href"], "run.html.j2", inputs, sources[line["run_id"]])
+        run_id = line["run_id"]
+        inputs = {**common, "root": "../", "run": line, "pictures": pictures(run_id)}
+        yield _Page(line["href"], "run.html.j2", inputs, sources[run_id])
 
 
 def _run_links(told: list[Claim], lines: list[Line]) -> dict[str, str]:

@@ -286,8 +286,12 @@ def _seeds(chosen: pd.DataFrame, rows: tuple[str, ...]) -> dict[str, set[int]]:
 
 def _wide(chosen: pd.DataFrame, rows: tuple[str, ...], name: str) -> pd.DataFrame:
     """A column of `chosen` by seed and row, float64; NaN where a row lacks a seed."""
-    wide = chosen.pivot(index="seed", columns="row", values=name).reindex(columns=list(rows))
-    return wide.astype("float64").sort_index()
+    names = zip(chosen["seed"], chosen["row"], strict=True)
+    known = dict(zip(names, chosen[name], strict=True))
+    seeds = sorted({seed for seed, _ in known})
+    values = [[known.get((seed, row), np.nan) for row in rows] for seed in seeds]
+    array = np.array(values, np.float64).reshape(-1, len(rows))
+    return pd.DataFrame(array, index=seeds, columns=list(rows))
 
 
 def _by_seed(wide: pd.DataFrame, effects: NDArray[np.float64]) -> dict[int, float]:

@@ -26,7 +26,7 @@ from pgbench.reports.canvas import (
 )
 from pgbench.reports.output import report_folder
 from pgbench.reports.sample_grids import grid_paths, read_grid, read_png
-from pgbench.reports.sheets import Picture, pictures
+from pgbench.reports.sheets import Picture, gallery
 from pgbench.reports.training_stats import load_stats
 from pgbench.results import RunFolder, load_runs
 
@@ -50,8 +50,9 @@ def with_grids(run: RunFolder, *clocks: float, fakes: int = 0, reals: Pixels | N
 
 def made(results: Path, out: Path) -> tuple[dict[str, Picture], list[str]]:
     runs = load_runs(results)
-    with report_folder(out) as output:
-        found, problems = pictures(output, runs, load_stats(runs))
+    with report_folder(out) as output, gallery(output, runs, load_stats(runs)) as drawn:
+        found = [picture for run_id in (None, *runs["run_id"]) for picture in drawn.of(run_id)]
+        problems = drawn.problems()
     for picture in found:
         assert (out / picture.name).stat().st_size <= MOST_BYTES
         assert pixels(out / picture.name).shape == (picture.height, picture.width, 3)

@@ -14,7 +14,7 @@ from pgbench.reports.figures import Curve, Figure
 from pgbench.reports.output import report_folder
 from pgbench.reports.run_files import RunDetail, Source
 from pgbench.reports.sheets import Picture
-from pgbench.reports.site import Content, Missing, write_site
+from pgbench.reports.site import Content, Missing, write_overview, write_run_pages
 from pgbench.reports.tables import Cell, Column, Table
 from pgbench.results import RUN_COLUMNS
 
@@ -112,8 +112,12 @@ def site(tmp_path: Path) -> WriteSite:
         with report_folder(tmp_path / out) as output:
             for name, content in files.items():
                 output.put(name, content)
-            title, sources = inputs.pop("title"), inputs.pop("sources")
-            write_site(output, Content(**inputs), title=title, sources=sources)
+            title, sources, drawn = (inputs.pop(key) for key in ("title", "sources", "pictures"))
+            of_run = {key: [one for one in drawn if one.run_id == key] for key in (None, *sources)}
+            content = Content(pictures=of_run[None], **inputs)
+            pages = {"title": title, "sources": sources, "pictures": of_run.__getitem__}
+            write_run_pages(output, content, **pages)
+            write_overview(output, content, title=title)
         return [tmp_path / out / name for name in output.files() if name not in files]
 
     return write
@@ -131,7 +135,7 @@ def test_there_is_an_overview_and_a_page_per_artefact_and_run(
     site: WriteSite, tmp_path: Path
 ) -> None:
     names = [path.relative_to(tmp_path / "out").as_posix() for path in site()]
-    pages = ["index.html", "artefacts/table1.html", "runs/table1-g.html"]
+    pages = ["runs/table1-g.html", "index.html", "artefacts/table1.html"]
     assert names == [*pages, "static/site.css", "static/site.js"]
 
 
@@ -231,7 +235,7 @@ def test_a_curve_s_values_are_in_a_table_and_on_the_line(site: WriteSite) -> Non
 
 def test_a_figure_without_values_says_so(site: WriteSite) -> None:
     empty = figure_of(curves=(Curve("c", (), ()),))
-    assert "No value to draw." in site(figures=[empty])[1].read_text()
+    assert "No value to draw." in site(figures=[empty])[2].read_text()
 
 
 def test_nothing_found_says_how_to_begin(site: WriteSite) -> None:
@@ -308,7 +312,7 @@ def test_hostile_text_stays_text(site: WriteSite) -> None:
 
 
 def test_control_direction_and_surrogate_characters_are_replaced(site: WriteSite) -> None:
-    index = site(problems=["a\x00b\x1b[31m\u202eevil\udcff"])[0]
+    index = site(problems=["a\x00b\x1b[31m\u202eevil\udcff"])[1]
     assert "a\ufffdb\ufffd[31m\ufffdevil\ufffd" in index.read_text()
 
 
@@ -355,7 +359,7 @@ def test_the_files_of_a_run_are_read_only_when_they_changed(site: WriteSite) -> 
 
     detail = RunDetail({"lr": 1.0}, figures=[figure_of("loss")])
     site(sources={"table1-g": source_of(detail, stamp=1)})
-    page = site(sources={"table1-g": Source(1, never)})[2].read_text()
+    page = site(sources={"table1-g": Source(1, never)})[0].read_text()
     assert 'id="figure-loss"' in page
     with pytest.raises(AssertionError, match="it was read"):
         site(sources={"table1-g": Source(2, never)})
