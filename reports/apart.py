@@ -43,7 +43,7 @@ def sheets(workers: int) -> Iterator[Sheet]:
     def sheet(path: Path) -> bytes:
         if next(asked) < FEW:
             return shown(path)
-        worker = idle.get() or started(__name__)
+        worker: Process | None = idle.get() or started(__name__)
         try:
             return _answer(worker, path)
         except (BrokenPipeError, EOFError):  # it was killed, for want of memory, say
