@@ -43,15 +43,16 @@ def sheets(workers: int) -> Iterator[Sheet]:
     def sheet(path: Path) -> bytes:
         if next(asked) < FEW:
             return shown(path)
-        worker: Process | None = idle.get() or started(__name__)
+        worker = idle.get() or started(__name__)
+        next_one: Process | None = worker
         try:
             return _answer(worker, path)
         except (BrokenPipeError, EOFError):  # it was killed, for want of memory, say
             _end(worker)
-            worker = None
+            next_one = None
             return shown(path)
         finally:
-            idle.put(worker)
+            idle.put(next_one)
 
     try:
         yield sheet
