@@ -1,7 +1,8 @@
-"""Put finished runs here: their numbers, last sheets and report, and the ledger into the documents.
+"""Put finished runs here: their numbers, last sheets and report, and tables into the documents.
 
 `python docs/results/keep.py RESULTS docs/results/desktop`, from the top of the repository. What the
-folder held before goes; pages and the sheets of single runs are left to `pgbench report`.
+folder held before goes; pages and the sheets of single runs are left to `pgbench report`. In the
+documents `<!-- table NAME -->` and `<!-- end -->` enclose a table of the report, or the ledger.
 """
 
 import re
@@ -20,8 +21,8 @@ from pgbench.reproductions.claims import judge, to_markdown
 from pgbench.results import RunFolder, load_results, load_runs
 
 FILES = ("config.json", "environment.json", "status.json", "stats.jsonl", "metrics.jsonl")
-SHOWING_THE_LEDGER = (Path("README.md"), Path("docs/results/README.md"))
-LEDGER = re.compile(r"(?<=<!-- ledger -->\n\n).*?(?=\n<!-- end of the ledger -->)", re.DOTALL)
+DOCUMENTS = (Path("README.md"), Path("docs/results/README.md"))
+TABLE = re.compile(r"<!-- table (\S+) -->\n\n(.*?)\n<!-- end -->", re.DOTALL)
 
 
 def keep_run(run: RunFolder, out: Path) -> None:
@@ -58,6 +59,14 @@ def ledger(kept: Path) -> str:
     return to_markdown(judge(load_results(kept), runs, load_stats(runs)))
 
 
+def table(kept: Path, name: str) -> str:
+    """A table of the report without its title, or the ledger."""
+    if name == "ledger":
+        return ledger(kept)
+    text = (kept / "report" / "tables" / f"{name}.md").read_text()
+    return text.partition("\n\n")[2]
+
+
 def main() -> None:
     results, kept = map(Path, sys.argv[1:])
     shutil.rmtree(kept, ignore_errors=True)
@@ -65,8 +74,12 @@ def main() -> None:
     for path in runs.loc[runs["status"] == "done", "path"]:
         keep_run(RunFolder(path), kept)
     keep_report(kept)
-    for document in SHOWING_THE_LEDGER:
-        document.write_text(LEDGER.sub(lambda _: ledger(kept), document.read_text()))
+    for document in DOCUMENTS:
+        shown = TABLE.sub(
+            lambda found: f"<!-- table {found[1]} -->\n\n{table(kept, found[1])}\n<!-- end -->",
+            document.read_text(),
+        )
+        document.write_text(shown)
 
 
 if __name__ == "__main__":
