@@ -22,7 +22,7 @@ from pgbench.results import RunFolder, load_results, load_runs
 
 FILES = ("config.json", "environment.json", "status.json", "stats.jsonl", "metrics.jsonl")
 DOCUMENTS = (Path("README.md"), Path("docs/results/README.md"))
-TABLE = re.compile(r"<!-- table (\S+) -->\n\n(.*?)\n<!-- end -->", re.DOTALL)
+TABLE = re.compile(r"<!-- table (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
 def keep_run(run: RunFolder, out: Path) -> None:
@@ -60,11 +60,13 @@ def ledger(kept: Path) -> str:
 
 
 def table(kept: Path, name: str) -> str:
-    """A table of the report without its title, or the ledger."""
+    """A table of the report without its title, or the ledger, between empty lines."""
     if name == "ledger":
-        return ledger(kept)
-    text = (kept / "report" / "tables" / f"{name}.md").read_text()
-    return text.partition("\n\n")[2]
+        text = ledger(kept)
+    else:
+        whole = (kept / "report" / "tables" / f"{name}.md").read_text()
+        text = whole.partition("\n\n")[2]
+    return f"\n{text.rstrip()}\n\n"
 
 
 def main() -> None:
@@ -76,7 +78,7 @@ def main() -> None:
     keep_report(kept)
     for document in DOCUMENTS:
         shown = TABLE.sub(
-            lambda found: f"<!-- table {found[1]} -->\n\n{table(kept, found[1])}\n<!-- end -->",
+            lambda found: f"<!-- table {found[1]} -->\n{table(kept, found[1])}<!-- end -->",
             document.read_text(),
         )
         document.write_text(shown)
