@@ -113,7 +113,7 @@ def gallery(output: Output, runs: pd.DataFrame, stats: pd.DataFrame) -> Iterator
     What is made of files that did not change is not made again.
     """
     of_run: dict[str | None, list[Future[Found]]] = {}
-    with sheets(WORKERS) as sheet, ThreadPoolExecutor(WORKERS) as pool:
+    with sheets(WORKERS) as sheet, ThreadPoolExecutor(WORKERS + 1) as pool:  # one draws here
         drafts = list(_drafts(runs, stats, sheet))
         for stem, draft in zip(distinct(draft.stem for draft in drafts), drafts, strict=True):
             of_run.setdefault(draft.run_id, []).append(pool.submit(_kept, output, stem, draft))
