@@ -207,7 +207,7 @@ def judge(
     """The ledger: one line per claim, data set, profile and resolution, columns as in COLUMNS.
 
     `results` and `runs` are those of `load_results` and `load_runs`; `stats` has the columns
-    run_id, kimg and train_sec, without which no claim about hours is judged.
+    run_id, kimg, lod and train_sec, without which no claim about hours is judged.
     """
     values = usable(results)
     asked = [(claim, place) for claim in CLAIMS for place in _places(claim, runs)]

@@ -133,7 +133,11 @@ def _best(
 def _hours(
     claim: Claim, values: pd.DataFrame, quantity: Quantity, stats: pd.DataFrame | None
 ) -> Evidence:
-    """Hours until either row reached the lowest value that the first one ever reached."""
+    """Hours until either row reached the lowest value that the first one ever reached.
+
+    Before the last fade is over an image is the enlarged one of fewer layers, in part or whole;
+    such values don't count.
+    """
     followed = _followed(_of(values, claim.rows, quantity))
     timed = followed.assign(hours=_hours_at(followed, stats)).dropna(subset=["hours"])
     chosen = _comparable(timed[timed["last"]], claim.rows, quantity)
@@ -256,7 +260,10 @@ def _images(chosen: pd.DataFrame) -> int:
 
 
 def _hours_at(values: pd.DataFrame, stats: pd.DataFrame | None) -> pd.Series:
-    """Hours of training at the clock of every value; NaN where the run's ticks do not say."""
+    """Hours of training at the clock of every value that shows the whole networks, else NaN.
+
+    It is NaN, too, where the run's ticks do not say.
+    """
     hours = pd.Series(np.nan, index=values.index, dtype="float64")
     if stats is None:
         return hours
@@ -264,15 +271,15 @@ def _hours_at(values: pd.DataFrame, stats: pd.DataFrame | None) -> pd.Series:
     ticks = dict(list(known.groupby("run_id")))
     for run_id, of_run in values.groupby("run_id"):
         if run_id in ticks:
-            hours.loc[of_run.index] = _interpolated(ticks[run_id], of_run["kimg"])
+            hours.loc[of_run.index] = _hours_of_run(ticks[run_id], of_run["kimg"])
     return hours
 
 
-def _interpolated(ticks: pd.DataFrame, kimg: pd.Series) -> NDArray[np.float64]:
+def _hours_of_run(ticks: pd.DataFrame, kimg: pd.Series) -> NDArray[np.float64]:
     clock, seconds = (np.array([0.0, *ticks[name]]) for name in ("kimg", "train_sec"))
-    asked = kimg.to_numpy(dtype=np.float64)
-    later = asked > clock.max() + _ROUNDED_KIMG
-    return np.where(later, np.nan, np.interp(asked, clock, seconds) / 3600)
+    whole = ticks.loc[ticks["lod"] == 0, "kimg"].min()  # NaN, so that nothing counts, if never
+    counted = kimg.between(whole - _ROUNDED_KIMG, clock.max() + _ROUNDED_KIMG)
+    return np.where(counted, np.interp(kimg, clock, seconds) / 3600, np.nan)
 
 
 def _shared(chosen: pd.DataFrame, rows: tuple[str, ...]) -> list[int]:

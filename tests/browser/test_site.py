@@ -58,7 +58,7 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of committed runs without row h, and of one whose texts try to leave their place."""
+    """The report of the runs kept here but for row h, and of one whose texts leave their place."""
     folder = tmp_path_factory.mktemp("site")
     results = folder / "results"
     shutil.copytree(DESKTOP, results, ignore=shutil.ignore_patterns("report", "table1-h-*"))

@@ -47,9 +47,13 @@ class Canned:
         self.ticks: list[dict[str, object]] = []
 
     def run(self, row: str, value: float | None = None, seed: int = 0, **changes: Any) -> "Canned":
-        """One run with one value at its end, unless `values` maps (metric, key) or clocks to it."""
+        """One run with one value at its end, unless `values` maps (metric, key) or clocks to it.
+
+        `hours` is its time, with ticks at the clocks of `curve`, whose lods are `lods` or all 0.
+        """
         values = changes.pop("values", {} if value is None else {AVG: value})
         hours, curve = changes.pop("hours", None), changes.pop("curve", {90.0: values})
+        lods = changes.pop("lods", [0.0] * len(curve))
         run: dict[str, object] = {"artefact": "table1", "row": row, "dataset": "portraits"}
         run |= {"profile": "desktop", "seed": seed, "resolution": 32, "status": "done"}
         run |= {"kimg": 90.0, "total_kimg": 90.0, "wall_sec": 9.0, "error": None}
@@ -67,7 +71,9 @@ class Canned:
                 record |= {"status": "ok", "run_status": run["status"], "run_kimg": run["kimg"]}
                 self.results.append(record | changes)
         if hours is not None:
-            self.ticks.append({"run_id": run["run_id"], "kimg": 90.0, "train_sec": 3600 * hours})
+            for kimg, lod in zip(curve, lods, strict=True):
+                tick = {"run_id": run["run_id"], "kimg": kimg, "lod": lod}
+                self.ticks.append(tick | {"train_sec": 3600 * hours * kimg / 90})
         return self
 
     def seeds(self, row: str, values: Iterable[float], **changes: Any) -> "Canned":
@@ -78,7 +84,7 @@ class Canned:
     def ledger(self, *, timed: bool = True) -> pd.DataFrame:
         results = pd.DataFrame(self.results, columns=RESULT_COLUMNS)
         runs = pd.DataFrame(self.runs, columns=RUN_COLUMNS)
-        ticks = pd.DataFrame(self.ticks, columns=["run_id", "kimg", "train_sec"])
+        ticks = pd.DataFrame(self.ticks, columns=["run_id", "kimg", "lod", "train_sec"])
         return judge(results, runs, ticks if timed else None)
 
     def line(self, claim: str, *, timed: bool = True) -> dict[str, Any]:
@@ -451,6 +457,13 @@ def test_hours_to_the_best_that_row_a_reaches(canned: Canned) -> None:
     assert (line["verdict"], line["artefact"]) == ("reproduced", "figure4")
     assert line["note"].startswith("b - a; hours to the SWD that the first row reaches, swd2k;")
     assert isinstance(line["published"], str)
+
+
+def test_enlarged_images_of_fewer_layers_reach_nothing(canned: Canned) -> None:
+    for seed, hours in enumerate((9.0, 9.3, 9.6)):
+        race(canned, "a", seed, hours, 50, 30, 31)
+        race(canned, "b", seed, 3.0, 20, 25, 28, lods=[1.0, 0.5, 0.0])
+    assert canned.line(FASTER)["ours"] == pytest.approx(3 - 2 / 3 * 9.3)
 
 
 def test_own_runs_of_figure4_go_before_those_of_table1(canned: Canned) -> None:
