@@ -1,104 +1,177 @@
-"""What was read of a run's records, kept so that the next report reads only what changed.
+"""Records of many runs as columns, and what was read of them, kept for the next report.
 
-A file per run, of JSON under a checksum. One that is damaged, of another form or of another
-metrics.jsonl (its place, size and times) counts for nothing: the records are read again.
+All is kept in one file: a checksum, a header of JSON, and the columns, of numbers as they are, of
+texts as places among the different ones. A file that is damaged or of another form counts for
+nothing, nor does what was read of a metrics.jsonl whose place, size or times are others now.
 """
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from pgbench.records import FIELDS, Columns, read_columns
 
-FORMAT = 1  # to be raised when a line of metrics.jsonl is read in another way
-Plain = str | int | float | None
+FORMAT = 2  # to be raised when a line of metrics.jsonl is read in another way
+KEPT = "records"
+DTYPES = {name: "<u4" for name in FIELDS.values()}  # of texts: their places
+DTYPES |= {name: "<f8" for name in ("kimg", "value", "stderr", "wall_sec")}
+DTYPES |= {name: "<i8" for name in ("schema", "resolution", "seed", "num_images", "metric_version")}
+TEXTS = [name for name, dtype in DTYPES.items() if dtype == "<u4"]
+
+Array = NDArray[Any]
+Texts = dict[str, dict[str | None, int]]  # of each column of texts: the different ones, numbered
 
 
-class _Coded(BaseModel):
-    """A column: one value for all, or all values, or the different ones and each one's place."""
+class Read(NamedTuple):
+    """The records of runs: float64, int64 or object arrays (N,) by field, and `counts` by run."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    values: list[Plain]
-    places: list[int] = []
-
-    def column(self, length: int) -> list[object]:
-        if self.places:
-            return [self.values[place] for place in self.places]
-        return list[object](self.values) * (length if len(self.values) == 1 else 1)
-
-
-class _Kept(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    stamp: list[str | int]
-    length: int
-    columns: dict[str, _Coded]
+    columns: dict[str, Array]
+    counts: list[int]
     problems: list[str]
 
 
-_KEPT = TypeAdapter(_Kept)
+class _Part(NamedTuple):
+    """The records of a run: arrays in the order of DTYPES."""
+
+    columns: list[Array]
+    problems: list[str]
 
 
-def cached_columns(path: Path, run_id: str, *, cache: Path) -> Columns:
-    """`read_columns(path, run_id)`, from the folder `cache` where that holds it; kept there."""
-    stamp = _stamp(path, run_id)
-    file = cache / f"{hashlib.sha256(str(stamp[:3]).encode()).hexdigest()[:32]}.json"
-    if (kept := _load(file, stamp)) is not None:
-        return kept
-    read = read_columns(path, run_id)
-    if _stamp(path, run_id) == stamp:  # else a run is writing: it was read at no one moment
-        _keep(file, stamp, read)
-    return read
+class _Header(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    stamps: list[str]
+    counts: list[int]
+    problems: list[list[str]]
+    texts: dict[str, list[str | None]]
 
 
-def _stamp(path: Path, run_id: str) -> list[str | int]:
+_HEADER = TypeAdapter(_Header)
+
+
+@dataclass
+class _Known:
+    """What was read, by the stamp of its file."""
+
+    parts: dict[str, _Part] = field(default_factory=dict)
+    texts: Texts = field(default_factory=lambda: {name: {} for name in TEXTS})
+
+    def read(self, path: Path, run_id: str) -> tuple[str, _Part]:
+        """A run's records, and their stamp; empty while another process writes them."""
+        stamp = _stamp(path, run_id)
+        if stamp in self.parts:
+            return stamp, self.parts[stamp]
+        part = self._part(read_columns(path, run_id))
+        return stamp if _stamp(path, run_id) == stamp else "", part
+
+    def _part(self, read: Columns) -> _Part:
+        numbers = {name: self._numbers(name, values) for name, values in read.values.items()}
+        columns = [np.array(numbers[name], dtype) for name, dtype in DTYPES.items()]
+        return _Part(columns, read.problems)
+
+    def _numbers(self, name: str, values: list[Any]) -> list[Any]:
+        if name not in TEXTS:
+            return values
+        places = self.texts[name]
+        for text in dict.fromkeys(values):
+            places.setdefault(text, len(places))
+        return [*map(places.__getitem__, values)]
+
+    def joined(self, parts: Iterable[_Part]) -> dict[str, Array]:
+        """The columns of parts; equal texts are one object, which is quick to compare."""
+        nothing = [np.empty(0, dtype) for dtype in DTYPES.values()]
+        of_name = zip(*(part.columns for part in parts), nothing, strict=True)
+        found = dict(zip(DTYPES, map(np.concatenate, of_name), strict=True))
+        for name in TEXTS:
+            found[name] = np.array([*self.texts[name]], dtype=object)[found[name]]
+        return found
+
+
+def read_runs(runs: Iterable[tuple[Path, str]], *, cache: Path | None = None) -> Read:
+    """The records of each (metrics.jsonl, run_id), from the folder `cache` where it holds them."""
+    known = _Known() if cache is None else _load(cache / KEPT)
+    read = [known.read(path, run_id) for path, run_id in runs]
+    if cache is not None:
+        kept = {stamp: part for stamp, part in read if stamp}
+        if kept.keys() != known.parts.keys():
+            _keep(cache / KEPT, kept, known.texts)
+    parts = [part for _, part in read]
+    problems = [problem for part in parts for problem in part.problems]
+    return Read(known.joined(parts), [len(part.columns[0]) for part in parts], problems)
+
+
+def _stamp(path: Path, run_id: str) -> str:
     """What must be equal for a file to hold what it held."""
-    place: list[str | int] = [os.path.abspath(path), str(path), run_id, FORMAT]
+    place = f"{FORMAT} {run_id!r} {os.path.abspath(path)!r} {str(path)!r}"
     try:
         file = path.stat()
     except FileNotFoundError:
         return place
-    return [*place, file.st_size, file.st_mtime_ns, file.st_ctime_ns]
+    return f"{place} {file.st_size} {file.st_mtime_ns} {file.st_ctime_ns}"
 
 
-def _load(file: Path, stamp: list[str | int]) -> Columns | None:
+def _load(file: Path) -> _Known:
     try:
-        checksum, _, text = file.read_bytes().partition(b"\n")
-        if checksum != _checksum(text):
-            return None
-        kept = _KEPT.validate_json(text)
-        values = {name: column.column(kept.length) for name, column in kept.columns.items()}
-    except (OSError, ValidationError, IndexError):
-        return None
-    whole = values.keys() == set(FIELDS.values()) and kept.stamp == stamp
-    same = all(len(column) == kept.length for column in values.values())
-    return Columns(values, kept.problems) if whole and same else None
+        content = file.read_bytes()
+        start = content.index(b"\n") + 1
+        if content[: start - 1] != _checksum(memoryview(content)[start:]):
+            raise ValueError("the checksum is another")
+        end = content.index(b"\n", start)
+        header = _HEADER.validate_json(content[start:end])
+        columns = _columns(header, content, end + 1)
+        ends = np.cumsum(header.counts).tolist()
+    except (OSError, ValueError, ValidationError):
+        return _Known()
+    texts = {name: {text: i for i, text in enumerate(header.texts[name])} for name in TEXTS}
+    slices = [slice(end - count, end) for end, count in zip(ends, header.counts, strict=True)]
+    parts = [[column[there] for column in columns] for there in slices]
+    found = map(_Part, parts, header.problems)
+    return _Known(dict(zip(header.stamps, found, strict=True)), texts)
 
 
-def _keep(file: Path, stamp: list[str | int], read: Columns) -> None:
-    columns = {name: _coded(values) for name, values in read.values.items()}
-    kept = {"stamp": stamp, "length": len(read.values["run_id"])}
-    text = to_json(kept | {"columns": columns, "problems": read.problems})
-    with suppress(OSError):  # a report can do without
+def _columns(header: _Header, content: bytes, start: int) -> list[Array]:
+    """The arrays behind the header; ValueError where they are not what it says."""
+    lengths = {len(header.stamps), len(header.counts), len(header.problems)}
+    if len(lengths) > 1 or min(header.counts, default=0) < 0 or [*header.texts] != TEXTS:
+        raise ValueError("the header contradicts itself")
+    count = sum(header.counts)
+    sizes = [count * np.dtype(dtype).itemsize for dtype in DTYPES.values()]
+    if len(content) - start != sum(sizes):
+        raise ValueError("the columns have another size")
+    offsets = start + np.cumsum([0, *sizes[:-1]])
+    columns = [
+        np.frombuffer(content, dtype, count, offset)
+        for dtype, offset in zip(DTYPES.values(), offsets.tolist(), strict=True)
+    ]
+    for name, column in zip(DTYPES, columns, strict=True):
+        if name in TEXTS and column.max(initial=0) >= max(len(header.texts[name]), 1):
+            raise ValueError("a text is missing")
+    return columns
+
+
+def _keep(file: Path, parts: dict[str, _Part], texts: Texts) -> None:
+    header = _Header(
+        stamps=[*parts],
+        counts=[len(part.columns[0]) for part in parts.values()],
+        problems=[part.problems for part in parts.values()],
+        texts={name: [*places] for name, places in texts.items()},
+    )
+    columns = [part.columns[i].tobytes() for i in range(len(DTYPES)) for part in parts.values()]
+    with suppress(OSError, PydanticSerializationError):  # a full disk, a name that is no text
+        content = b"".join([to_json(header), b"\n", *columns])
         file.parent.mkdir(parents=True, exist_ok=True)
         (file.parent / ".gitignore").write_text("*\n")
-        file.write_bytes(_checksum(text) + b"\n" + text)
+        file.write_bytes(_checksum(content) + b"\n" + content)
 
 
-def _coded(values: Sequence[object]) -> dict[str, list[object]]:
-    different = {value: place for place, value in enumerate(dict.fromkeys(values))}
-    if any(isinstance(value, float) for value in different):  # 0.0 is no -0.0
-        return {"values": list(values)}
-    if len(different) == 1:
-        return {"values": list(different)}
-    return {"values": list(different), "places": [different[value] for value in values]}
-
-
-def _checksum(text: bytes) -> bytes:
-    return hashlib.sha256(text).hexdigest().encode()
+def _checksum(content: bytes | memoryview) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()

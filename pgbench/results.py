@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import ValidationError, from_json
@@ -25,8 +25,7 @@ from pgbench.atomic import sync_folder
 from pgbench.atomic import write_atomically as write_atomically  # for the reports, too
 from pgbench.atomic import write_text_atomically as write_text_atomically  # for the reports, too
 from pgbench.jsonlines import append_line, keep_lines
-from pgbench.recordcache import cached_columns
-from pgbench.records import FIELDS, Columns, Count, read_columns, read_records, reason
+from pgbench.records import FIELDS, Count, read_records, reason
 from pgbench.records import Record as Record  # part of this module's API
 
 if TYPE_CHECKING:
@@ -278,21 +277,12 @@ def load_results(path: Path, *, cache: Path | None = None) -> "DataFrame":
 
 def results_of(runs: "DataFrame", *, cache: Path | None = None) -> "DataFrame":
     """As `load_results`, of the runs that `load_runs` found."""
-    columns: dict[str, list[object]] = {name: [] for name in RESULT_COLUMNS}
-    problems = list(runs.attrs["problems"])
-    for run in runs.to_dict("records"):
-        values, damaged = _columns(RunFolder(run["path"]), cache)
-        problems += damaged
-        of_run = {name: run[of] for name, of in _OF_RUN.items()}
-        for name, column in columns.items():
-            column += values[name] if name in values else [of_run[name]] * len(values["run_id"])
-    return _frame(columns, problems)
+    from pgbench.recordcache import read_runs  # NumPy's, and training never needs it
 
-
-def _columns(folder: RunFolder, cache: Path | None) -> Columns:
-    if cache is None:
-        return read_columns(folder.metrics_path, folder.run_id)
-    return cached_columns(folder.metrics_path, folder.run_id, cache=cache)
+    paths = [RunFolder(path).metrics_path for path in runs["path"]]
+    read = read_runs(zip(paths, runs["run_id"], strict=True), cache=cache)
+    of_runs = {name: runs[of].repeat(read.counts).to_numpy() for name, of in _OF_RUN.items()}
+    return _frame({**read.columns, **of_runs}, [*runs.attrs["problems"], *read.problems])
 
 
 def load_runs(path: Path) -> "DataFrame":
@@ -311,13 +301,15 @@ def load_runs(path: Path) -> "DataFrame":
     return _frame({name: [row[name] for row in rows] for name in RUN_COLUMNS}, problems)
 
 
-def _frame(columns: Mapping[str, list[object]], problems: list[str]) -> "DataFrame":
+def _frame(columns: Mapping[str, Any], problems: list[str]) -> "DataFrame":
     import pandas as pd  # slow to import, and training never needs it
 
     dtypes = {name: "float64" for name in FLOATS} | {name: "int64" for name in INTEGERS}
-    series = {name: pd.Series(values, dtype="object") for name, values in columns.items()}
-    frame = pd.DataFrame(series)  # of objects, which keeps None
-    frame = frame.astype({name: dtypes.get(name, "object") for name in columns})
+    series = {  # of objects where not of numbers, which keeps None
+        name: pd.Series(values, dtype=dtypes.get(name, "object"))
+        for name, values in columns.items()
+    }
+    frame = pd.DataFrame(series)
     frame.attrs["problems"] = problems
     return frame
 

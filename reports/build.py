@@ -25,7 +25,7 @@ from pgbench.reports import (
     table4,
     training_time,
 )
-from pgbench.reports.drawing import drawn_apart
+from pgbench.reports.drawing import Draw, drawn_apart
 from pgbench.reports.figures import Figure
 from pgbench.reports.latex import to_latex
 from pgbench.reports.markdown import to_markdown
@@ -71,13 +71,14 @@ def build(results: Path, out: Path, *, judge: Judge | None = None) -> list[Path]
     """
     run_folders(results)  # of a folder that is not there no report is begun
     with report_folder(out) as output, ThreadPoolExecutor(1) as pool, ExitStack() as stack:
+        draw = stack.enter_context(drawn_apart())
         runs = load_runs(results)
         stamped = stamps(runs)
         stats = load_stats(runs, cache=out / CACHE)
         shown = stack.enter_context(gallery(output, runs, stats))
         values = results_of(runs, cache=out / CACHE)
         curves = figures(values, runs, stats)
-        drawn = pool.submit(_write_figures, output, curves)
+        drawn = pool.submit(_write_figures, output, curves, draw)
         ledger = None if judge is None else judge(values, runs, stats)
         summary = summarise(values, runs, ledger=ledger, devices=devices(runs))
         made = tables(summary)
@@ -140,17 +141,17 @@ def _write_table(output: Output, one: Table) -> None:
     output.put(f"tables/{one.stem}.tex", to_latex(one))
 
 
-def _write_figures(output: Output, curves: Sequence[Figure]) -> None:
+def _write_figures(output: Output, curves: Sequence[Figure], draw: Draw) -> None:
     named = {f"figures/{figure.stem}": figure for figure in curves}
 
-    def draw(names: list[str]) -> dict[str, Made]:
-        files = drawn_apart([named[name] for name in names])
+    def make(names: list[str]) -> dict[str, Made]:
+        files = draw([named[name] for name in names])
         return {
             name: Made({f"{name}{ending}": content for ending, content in of_figure.items()})
             for name, of_figure in zip(names, files, strict=True)
         }
 
-    output.keep_all(named, draw)
+    output.keep_all(named, make)
 
 
 def missing(runs: pd.DataFrame, made: Sequence[Table], drawn: Sequence[Figure]) -> list[Missing]:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 MOST_BYTES = 200_000
 GAP, LINE = 10, 20  # pixels: between panels, of a label
 FONT_SIZE, SMALLEST_FONT = 13, 9
-QUALITIES = (92, 85, 75)
+QUALITY, COARSE, FINE = 85, 75, 92  # of a JPEG: the first is tried, then one of the others
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,14 @@ def small(picture: Image.Image) -> bytes:
 
 
 def small_jpeg(picture: Image.Image) -> bytes:
-    """A JPEG of at most MOST_BYTES: coarser, then smaller, where it must be."""
-    for quality in QUALITIES:
-        content = _encoded(picture, format="JPEG", quality=quality)
-        if len(content) <= MOST_BYTES:
-            return content
-    half = picture.resize((max(1, picture.width // 2), max(1, picture.height // 2)))
-    return small_jpeg(half)
+    """A JPEG of at most MOST_BYTES: as fine as can be, smaller where it must be."""
+    content = _encoded(picture, format="JPEG", quality=QUALITY)
+    fits = len(content) <= MOST_BYTES
+    other = _encoded(picture, format="JPEG", quality=FINE if fits else COARSE)
+    if len(other) <= MOST_BYTES:
+        return other
+    half = (max(1, picture.width // 2), max(1, picture.height // 2))
+    return content if fits else small_jpeg(picture.resize(half))
 
 
 def _write(sheet: Image.Image, place: tuple[int, int], text: str, *, room: int) -> None:

@@ -7,7 +7,7 @@ that is not finite, or not positive on a logarithmic axis) is a gap in its line.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 
 import numpy as np
 from markupsafe import Markup
@@ -19,6 +19,7 @@ from pgbench.reports.tables import NONE
 WIDTH, HEIGHT = 640, 330
 LEFT, RIGHT, TOP, BOTTOM = 60, 628, 12, 300
 MARKERS = 8  # that many at most on a line, so that it stays a line
+SHORT = 10_000  # numbers of five digits and more may have their thousands apart
 LARGEST = 1e150  # beyond it, and below its inverse, differences and ratios leave float64
 
 Floats = NDArray[np.float64]
@@ -34,9 +35,13 @@ class Scale:
     end: float
     log: bool
 
+    @cached_property
+    def _ends(self) -> Floats:
+        return _transformed(np.array([self.low, self.high]), self.log)
+
     def __call__(self, values: Floats) -> Floats:
         """Positions (n,) of `values` (n,); NaN where there is none."""
-        low, high = _transformed(np.array([self.low, self.high]), self.log)
+        low, high = self._ends
         share = (_transformed(values, self.log) - low) / (high - low)
         return np.asarray(self.start + share * (self.end - self.start))
 
@@ -93,19 +98,18 @@ def chart(figure: Figure) -> Chart:
         y.ticks(),
         [round(float(mark), 1) for mark in marks],
         [
-            _line(curve, x(xs), [y(values) for values in ys], with_band=banded)
+            _line(curve, x(xs), *map(y, ys), with_band=banded)
             for curve, (xs, *ys) in zip(figure.curves, arrays, strict=True)
         ],
         banded,
     )
 
 
-@lru_cache(2**14)  # curves of a figure share their clocks
 def number(value: float) -> str:
     """Six digits, or a large whole number in full with its thousands apart."""
     if not math.isfinite(value):
         return NONE
-    whole = 10_000 <= abs(value) < 1e12 and value == round(value)
+    whole = SHORT <= abs(value) < 1e12 and value == round(value)
     return f"{int(value):,}" if whole else f"{value:.6g}"
 
 
@@ -122,11 +126,9 @@ def _label(value: float) -> str:
 
 
 def _arrays(curve: Curve) -> list[Floats]:
-    """x, y, low and high of equal length; without a band low and high are NaN."""
-    x, y = (np.asarray(values, dtype=float) for values in (curve.x, curve.y))
-    if curve.low is None or curve.high is None:
-        return [x, y, np.full(len(x), np.nan), np.full(len(x), np.nan)]
-    return [x, y, np.asarray(curve.low, dtype=float), np.asarray(curve.high, dtype=float)]
+    """x and y and, of a curve with a band, low and high, of equal length."""
+    band = () if curve.low is None or curve.high is None else (curve.low, curve.high)
+    return [np.asarray(values, dtype=float) for values in (curve.x, curve.y, *band)]
 
 
 def _transformed(values: Floats, log: bool) -> Floats:
@@ -171,8 +173,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return inside if len(inside) > 2 else _ticks(low, high)
 
 
-def _line(curve: Curve, x: Floats, heights: list[Floats], *, with_band: bool) -> Line:
-    y, low, high = heights
+def _line(curve: Curve, x: Floats, y: Floats, *band: Floats, with_band: bool) -> Line:
     places = list(zip(x.tolist(), y.tolist(), strict=True))
     spots = [None if math.isnan(a + b) else f"{a:.1f},{b:.1f}" for a, b in places]
     drawn = [place for place, spot in zip(places, spots, strict=True) if spot]
@@ -181,7 +182,7 @@ def _line(curve: Curve, x: Floats, heights: list[Floats], *, with_band: bool) ->
         curve.name,
         curve.dashed,
         " ".join("M" + "L".join(part) for part in _parts(spots)),
-        _band(x, low, high),
+        _band(x, *band) if band else "",
         [(round(a, 1), round(b, 1)) for a, b in drawn[::every]],
         _rows(curve, spots, with_band=with_band),
     )
@@ -218,15 +219,22 @@ def _spans(known: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 def _rows(curve: Curve, spots: list[str | None], *, with_band: bool) -> Markup:
     """A table row for every point: x, y and, where any curve has one, the band; numbers alone."""
-    bands = [""] * len(spots)
+    bands = ["<td></td>" if with_band else ""] * len(spots)
     if curve.low is not None and curve.high is not None:
-        bands = [_between(*bounds) for bounds in zip(curve.low, curve.high, strict=True)]
-    rows = []
-    for spot, x, y, band in zip(spots, curve.x, curve.y, bands, strict=True):
-        at = f' data-at="{spot}"' if spot else ""
-        cell = f"<td>{band}</td>" if with_band else ""
-        rows.append(f"<tr{at}><td>{number(x)}</td><td>{number(y)}</td>{cell}</tr>\n")
+        bands = [f"<td>{_between(*of)}</td>" for of in zip(curve.low, curve.high, strict=True)]
+    cells = zip(spots, _numbers(curve.x), _numbers(curve.y), bands, strict=True)
+    rows = [
+        f'<tr data-at="{spot}"><td>{x}</td><td>{y}</td>{band}</tr>\n'
+        if spot
+        else f"<tr><td>{x}</td><td>{y}</td>{band}</tr>\n"
+        for spot, x, y, band in cells
+    ]
     return Markup("".join(rows))
+
+
+def _numbers(values: Iterable[float]) -> list[str]:
+    """`number` of each, most of them without a call."""
+    return [f"{x:.6g}" if -SHORT < x < SHORT else number(x) for x in values]
 
 
 def _between(low: float, high: float) -> str:

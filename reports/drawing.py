@@ -9,22 +9,26 @@ Run as a module this draws the figures that it reads as JSON, and writes their f
 
 import base64
 import csv
+import importlib
 import io
 import json
 import math
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pgbench.reports.apart import started
+from pgbench.reports.apart import Process, started
 from pgbench.reports.figures import Curve, Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
+Draw = Callable[[Sequence[Figure]], list[dict[str, bytes]]]
 SIZE_INCHES = (7.0, 3.9)
 DPI = 200
 COLUMNS = ("curve", "x", "y", "low", "high")
@@ -82,11 +86,16 @@ def drawn(figure: Figure) -> dict[str, bytes]:
     return {".svg": svg.encode(), ".png": png, ".csv": to_csv(figure).encode()}
 
 
-def drawn_apart(figures: Sequence[Figure]) -> list[dict[str, bytes]]:
-    """`drawn` of each, by a process of its own: this one can do something else meanwhile."""
-    told = json.dumps([asdict(figure) for figure in figures]).encode()
+@contextmanager
+def drawn_apart() -> Iterator[Draw]:
+    """`drawn` of each of some figures, once, by a process that gets ready meanwhile."""
     with started(__name__) as process:
-        done, _ = process.communicate(told)
+        yield partial(_drawn_by, process)
+
+
+def _drawn_by(process: Process, figures: Sequence[Figure]) -> list[dict[str, bytes]]:
+    told = json.dumps([asdict(figure) for figure in figures]).encode()
+    done, _ = process.communicate(told)
     if process.returncode:
         raise RuntimeError(f"no figure was drawn: {process.args!r} ended with {process.returncode}")
     return [
@@ -96,10 +105,12 @@ def drawn_apart(figures: Sequence[Figure]) -> list[dict[str, bytes]]:
 
 
 def _draw_for_another_process() -> None:
-    told = json.load(sys.stdin)
+    importlib.import_module("matplotlib.backends.backend_svg")  # half a second, before it is asked
+    if not (told := sys.stdin.read()):
+        return  # nothing had changed
     figures = [
         Figure(**{**one, "curves": tuple(Curve(**curve) for curve in one["curves"])})
-        for one in told
+        for one in json.loads(told)
     ]
     files = [
         {ending: base64.b64encode(content).decode() for ending, content in drawn(figure).items()}

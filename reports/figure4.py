@@ -32,10 +32,11 @@ def figures(values: pd.DataFrame, runs: pd.DataFrame, stats: pd.DataFrame) -> li
     for place, here in _settings(runs, tuple(PANELS)):
         ours = values[values["run_id"].isin(here["run_id"])]
         ours = ours.assign(hours=_hours(ours, stats))
+        levels = {row: _levels(ours[ours["row"] == row]) for row in PANELS}
+        ids = {row: here.loc[here["row"] == row, "run_id"] for row in PANELS}
+        doublings = {row: _doublings(stats[stats["run_id"].isin(ids[row])]) for row in PANELS}
         for x, row in ((x, row) for x in X_AXES for row in PANELS):
-            ids = here.loc[here["row"] == row, "run_id"]
-            doublings = _doublings(stats[stats["run_id"].isin(ids)])
-            made += _panel(ours[ours["row"] == row], doublings, row, place=place, x=x)
+            made += _panel(levels[row], doublings[row], row, place=place, x=x)
     return made + _races(runs, stats)
 
 
@@ -50,12 +51,16 @@ def _settings(runs: pd.DataFrame, rows: tuple[str, ...]) -> list[tuple[Place, pd
     return settings
 
 
+def _levels(values: pd.DataFrame) -> pd.DataFrame:
+    """The SWD of single levels, by as many images at every clock."""
+    followed = values[values["metric"] == followed_metric(values, "swd")]
+    return followed[followed["key"].str.fullmatch(r"\d{1,6}")]
+
+
 def _panel(
-    values: pd.DataFrame, doublings: pd.DataFrame, row: str, *, place: Place, x: str
+    levels: pd.DataFrame, doublings: pd.DataFrame, row: str, *, place: Place, x: str
 ) -> list[Figure]:
     """Figure 4a or 4b of one setting; none as long as no level was measured."""
-    metric = followed_metric(values, "swd")
-    levels = values[(values["metric"] == metric) & values["key"].str.fullmatch(r"\d{1,6}")]
     curves = [
         curve
         for level in sorted(levels["key"].unique(), key=int, reverse=True)
@@ -64,7 +69,8 @@ def _panel(
     ]
     if not curves:
         return []
-    source = "" if values["artefact"].iloc[0] == ARTEFACT else " Runs are those of table 1."
+    metric, artefact = levels[["metric", "artefact"]].iloc[0]
+    source = "" if artefact == ARTEFACT else " Runs are those of table 1."
     stem = f"figure4{row}" if x == "hours" else f"figure4{row}-{x}"
     words = f"SWD ({metric}, times 1000) of each level of the Laplacian pyramid, {plain(place)}."
     return [

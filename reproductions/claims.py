@@ -209,7 +209,8 @@ def judge(
     `results` and `runs` are those of `load_results` and `load_runs`; `stats` has the columns
     run_id, kimg, lod and train_sec, without which no claim about hours is judged.
     """
-    values = usable(results)
+    keys = {quantity.key for claim in CLAIMS for quantity in claim.quantities}
+    values = usable(results, keys)
     asked = [(claim, place) for claim in CLAIMS for place in _places(claim, runs)]
     places = {place for _, place in asked}
     followed = {place: place.of(values) for place in places}

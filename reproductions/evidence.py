@@ -7,7 +7,7 @@ by seed; of several configurations of a row the one with most seeds to pair coun
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -84,16 +84,21 @@ class Evidence:
         return [row for row, seeds in self.seeds.items() if seeds]
 
 
-def usable(results: pd.DataFrame) -> pd.DataFrame:
-    """Values of finished runs by each metric's newest version; `last` marks the final clock."""
+def usable(results: pd.DataFrame, keys: Collection[str]) -> pd.DataFrame:
+    """Values of finished runs by each metric's newest version; `last` marks the final clock.
+
+    Only those of `keys`.
+    """
     done = results[results["run_status"] == "done"]
     newest = done.groupby("metric")["metric_version"].transform("max")
-    values = done[(done["metric_version"] == newest) & (done["status"] == "ok")]
+    here = (done["metric_version"] == newest) & (done["status"] == "ok") & done["key"].isin(keys)
+    values = done[here]
     name = ["run_id", "kimg", "metric", "key"]
     values = values.assign(kimg=values["kimg"].round(1)).drop_duplicates(name, keep="last")
-    seedless = {text: _seedless(text) for text in values["protocol"].unique()}
+    protocols = values["protocol"].tolist()  # long texts, which pandas would hash again and again
+    seedless = {text: _seedless(text) for text in set(protocols)}
     last = (values["kimg"] - values["run_kimg"]).abs() < _ROUNDED_KIMG
-    return values.assign(protocol=values["protocol"].map(seedless), last=last)[_USED]
+    return values.assign(protocol=[seedless[text] for text in protocols], last=last)[_USED]
 
 
 def gather(claim: Claim, values: pd.DataFrame, stats: pd.DataFrame | None) -> Evidence:
@@ -142,12 +147,11 @@ def _hours(
     timed = followed.assign(hours=_hours_at(followed, stats)).dropna(subset=["hours"])
     chosen = _comparable(timed[timed["last"]], claim.rows, quantity)
     curves = timed.merge(chosen[["run_id", *_ALIKE]]).sort_values(["value", "kimg"])
+    of_run = dict(list(curves.groupby(["seed", "row"])))
     hours: dict[tuple[int, str], float] = {}
     bounded = 0
     for seed in _shared(chosen, claim.rows):
-        first, second = (
-            curves[(curves["seed"] == seed) & (curves["row"] == row)] for row in claim.rows
-        )
+        first, second = (of_run[seed, row] for row in claim.rows)
         there = second[second["value"] <= first["value"].min()]["hours"]
         hours[seed, claim.rows[0]] = float(first["hours"].iloc[0])
         hours[seed, claim.rows[1]] = float(second["hours"].max() if there.empty else there.min())
@@ -276,10 +280,12 @@ def _hours_at(values: pd.DataFrame, stats: pd.DataFrame | None) -> pd.Series:
 
 
 def _hours_of_run(ticks: pd.DataFrame, kimg: pd.Series) -> NDArray[np.float64]:
-    clock, seconds = (np.array([0.0, *ticks[name]]) for name in ("kimg", "train_sec"))
-    whole = ticks.loc[ticks["lod"] == 0, "kimg"].min()  # NaN, so that nothing counts, if never
-    counted = kimg.between(whole - _ROUNDED_KIMG, clock.max() + _ROUNDED_KIMG)
-    return np.where(counted, np.interp(kimg, clock, seconds) / 3600, np.nan)
+    asked = kimg.to_numpy(np.float64)
+    clock, lod, seconds = ticks[["kimg", "lod", "train_sec"]].to_numpy(np.float64).T
+    whole = np.min(clock, where=lod == 0, initial=np.inf)
+    counted = (asked > whole - _ROUNDED_KIMG) & (asked < clock.max() + _ROUNDED_KIMG)
+    hours = np.interp(asked, np.append(0, clock), np.append(0, seconds)) / 3600
+    return np.where(counted, hours, np.nan)
 
 
 def _shared(chosen: pd.DataFrame, rows: tuple[str, ...]) -> list[int]:

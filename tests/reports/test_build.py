@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from PIL import Image
 from pgbench.cli_report import report
 from pgbench.records import Columns, read_columns
 from pgbench.reports.build import build
+from pgbench.reports.drawing import Draw
 from pgbench.reports.figures import Figure
 from pgbench.reports.markdown import escape, table
 from pgbench.results import RunFolder
@@ -54,6 +56,10 @@ def without_drawing(figures: Sequence[Figure]) -> list[dict[str, bytes]]:
     return [dict.fromkeys((".csv", ".png", ".svg"), repr(one).encode()) for one in figures]
 
 
+def stand_in() -> AbstractContextManager[Draw]:
+    return nullcontext(without_drawing)
+
+
 def test_writes_tables_figures_pictures_and_pages(
     make_run: MakeRun, results: Path, tmp_path: Path
 ) -> None:
@@ -88,7 +94,7 @@ def test_writes_tables_figures_pictures_and_pages(
 def test_the_ledger_of_the_judge_is_told(
     make_run: MakeRun, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pgbench.reports.build.drawn_apart", without_drawing)
+    monkeypatch.setattr("pgbench.reports.build.drawn_apart", stand_in)
 
     def judge(values: pd.DataFrame, runs: pd.DataFrame, stats: pd.DataFrame) -> pd.DataFrame:
         counts = f"{len(values)} {len(runs)} {len(stats)}"
@@ -105,7 +111,7 @@ def test_the_ledger_of_the_judge_is_told(
 def test_after_any_change_it_is_as_if_made_from_nothing(
     make_run: MakeRun, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pgbench.reports.build.drawn_apart", without_drawing)
+    monkeypatch.setattr("pgbench.reports.build.drawn_apart", stand_in)
 
     def check() -> None:
         for name in ("kept", f"fresh{len(list(tmp_path.iterdir()))}"):

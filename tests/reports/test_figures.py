@@ -232,7 +232,16 @@ def test_files_are_the_same_each_time() -> None:
 
 def test_another_process_draws_the_same() -> None:
     odd = Figure("odd", "\N{SNOWMAN}", "", "x", "y", (Curve("c", (1.0, 2.0), (1.0, float("nan"))),))
-    assert drawn_apart([FIGURE, odd]) == [files_of(FIGURE), files_of(odd)]
+    with drawn_apart() as draw:
+        assert draw([FIGURE, odd]) == [files_of(FIGURE), files_of(odd)]
+
+
+def test_a_process_that_has_nothing_to_draw_ends_in_silence(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with drawn_apart():
+        pass
+    assert capfd.readouterr() == ("", "")
 
 
 def texts(figure: Figure) -> list[str]:
