@@ -5,7 +5,9 @@
 The plain loop is what the definitions say, op by op: each of D's passes alone, upsampling before
 the convolution, default Adam, G_ema in a loop, and D's weight gradients also in G's step. Both
 train the same networks from the same weights at a whole resolution. Each measurement is a process
-of its own, so that its peak memory is its own; on quiet cores.
+of its own, so that its peak memory is its own; on quiet cores. "Products" is the share of the plain
+loop's time, on a CPU, inside convolutions, their derivatives and matrix products: nothing but fewer
+or faster products takes less than that.
 """
 
 import argparse
@@ -15,7 +17,7 @@ import multiprocessing
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +34,8 @@ from pgbench.reproductions.table1 import row_config
 from pgbench.training import Trainer
 from pgbench.work import products_per_real
 
+PRODUCTS = {"aten::mkldnn_convolution", "aten::convolution_backward"}
+PRODUCTS |= {"aten::mm", "aten::addmm", "aten::bmm"}
 FULL = {"desktop": 32, "table1": 128}
 SECONDS = 3.0  # for each kind of step, after one to warm up
 
@@ -154,8 +158,8 @@ class Case:
         return replace(config, schedule={"growing": True})
 
 
-def measure(case: Case) -> tuple[float, float]:
-    """Images shown to D per second, and the peak memory in MB."""
+def measure(case: Case) -> tuple[float, float, float]:
+    """Images shown to D per second, the peak memory in MB, and the share of products (plain)."""
     config = case.config()
     trainer = Trainer(
         config, Noise(), choose_device("auto"), compiling="on" if case.kind == "compiled" else "off"
@@ -170,7 +174,17 @@ def measure(case: Case) -> tuple[float, float]:
     n_critic = config.optimiser.n_critic
     seconds = n_critic * per_call(d_step, trainer) + per_call(g_step, trainer)
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    return n_critic * point.minibatch / seconds, peak
+    share = in_products([*[d_step] * n_critic, g_step]) if case.kind == "plain" else math.nan
+    return n_critic * point.minibatch / seconds, peak, share
+
+
+def in_products(steps: Sequence[Callable[[], object]]) -> float:
+    """The share of their time that the thread which makes the steps is inside products."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        for step in steps:
+            step()
+    times = {each.key: each.self_cpu_time_total for each in profile.key_averages()}
+    return sum(times.get(name, 0.0) for name in PRODUCTS) / sum(times.values())
 
 
 def our_steps(trainer: Trainer) -> tuple[Callable[[], object], Callable[[], object]]:
@@ -247,7 +261,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("CUDA: not measured, there is no device")
     print(f"{torch.get_num_threads()} threads, {2 * rate / 1e9:.0f} GFLOP/s in matrix products")
-    print("network row   res  plain/s   ours/s  ratio  of the rate  plain MB  ours MB")
+    print("network row   res  plain/s   ours/s  ratio  products  of the rate  plain MB  ours MB")
     for network in options.network:
         for row in options.rows:
             for resolution in options.resolutions:
@@ -257,13 +271,14 @@ def main() -> None:
 
 def report(network: str, row: str, resolution: int, rate: float, compiled: bool) -> None:
     case = Case(network, row, resolution, "ours")
-    plain, plain_mb = apart(measure, Case(network, row, resolution, "plain"))
-    ours, ours_mb = apart(measure, case, **SPINNING)
+    plain, plain_mb, products = apart(measure, Case(network, row, resolution, "plain"))
+    ours, ours_mb, _ = apart(measure, case, **SPINNING)
     share = ours * products_per_real(case.config(), resolution) / rate
     line = f"{network:7} {row:>3} {resolution:>4}²  {plain:7.1f}  {ours:7.1f}  {ours / plain:5.2f}"
+    line += f"  {products:8.0%}"
     line += f"  {share:11.0%}  {plain_mb:8.0f}  {ours_mb:7.0f}"
     if compiled:
-        rate_compiled, _ = apart(measure, Case(network, row, resolution, "compiled"), **SPINNING)
+        rate_compiled, *_ = apart(measure, Case(network, row, resolution, "compiled"), **SPINNING)
         line += f"  compiled {rate_compiled:.1f}, {rate_compiled / plain:.2f}"
     print(line, flush=True)
 

@@ -1,6 +1,7 @@
 """`pgbench report`: tables, figures and pages from records, beside the published numbers."""
 
 import gc
+import sys
 from pathlib import Path
 
 import click
@@ -24,11 +25,13 @@ def write_report(results: Path, out: Path) -> list[Path]:
     from pgbench.reports.build import build
     from pgbench.reproductions.claims import judge
 
-    collecting = gc.isenabled()
+    collecting, interval = gc.isenabled(), sys.getswitchinterval()
     gc.disable()  # of millions of objects hardly one is in a cycle: a tenth of the time
+    sys.setswitchinterval(interval / 10)  # threads that feed other processes keep these waiting
     try:
         build(results, out, judge=judge)
     finally:
+        sys.setswitchinterval(interval)
         if collecting:
             gc.enable()
     return [out / "index.html", out / "report.md"]
