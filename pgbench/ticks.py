@@ -1,7 +1,6 @@
 """What a run writes at its ticks: statistics, sample sheets, snapshots and at last its state."""
 
 import logging
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from pgbench.grids import save_sheets, sheet
 from pgbench.jsonlines import read_lines
 from pgbench.results import RunFolder, RunStatus
 from pgbench.sampling import generate
+from pgbench.stopwatch import Stopwatch
 from pgbench.watch import Watch
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ class Journal:
     Of several processes the first one alone writes; the others keep step with it.
     """
 
-    def __init__(self, trainer: "Trainer", folder: RunFolder) -> None:
+    def __init__(self, trainer: "Trainer", folder: RunFolder, stopwatch: Stopwatch) -> None:
         self.trainer = trainer
+        self.stopwatch = stopwatch
         self.folder = folder
         self.writes = trainer.world.rank == 0
         self.schedule = trainer.config.schedule
         self.train_sec = self._resume()
         self.last_nimg = trainer.nimg  # of the last tick
-        self.started = time.monotonic()
 
     def __enter__(self) -> "Journal":
         if self.writes:
@@ -83,7 +83,6 @@ class Journal:
             save_state(self.folder.state_path, state)
             self._write_status()
             log.info(_TICK_LINE.format_map(stats))
-        self.started = time.monotonic()  # evaluation and writing are not training
 
     def _save_stats(self, stats: Mapping[str, float]) -> None:
         warnings = self.watch.warnings(stats)
@@ -123,7 +122,7 @@ class Journal:
         )
 
     def _stats(self) -> dict[str, float]:
-        trainer, seconds = self.trainer, time.monotonic() - self.started
+        trainer, seconds = self.trainer, self.stopwatch.seconds()
         point = trainer.point()
         means = trainer.means.take()
         trainer.check_weights()  # the means are of the scores before the last step

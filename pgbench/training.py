@@ -25,6 +25,7 @@ from pgbench.passes import Extra, Term, backward
 from pgbench.results import RunFolder
 from pgbench.schedule import TrainingPoint, training_point
 from pgbench.steps import Place, Steps
+from pgbench.stopwatch import Stopwatch
 from pgbench.ticks import Journal
 
 log = logging.getLogger(__name__)
@@ -353,14 +354,17 @@ def train(
     A tick saves everything; `should_stop` makes one early. FloatingPointError when the run
     diverged: the last good state stays.
     """
-    with Journal(trainer, folder) as journal:
+    with Stopwatch() as stopwatch, Journal(trainer, folder, stopwatch) as journal:
         stop = journal.finished
+        stopwatch.restart()
         while not stop:
             on_step(trainer.step())
+            stopwatch.step()
             stop = journal.finished or trainer.world.any(should_stop())
             if stop or journal.due(1):
                 snapshot = journal.finished or journal.due(trainer.config.schedule.snapshot_ticks)
                 journal.tick(snapshot=snapshot)
                 if snapshot:
                     on_snapshot()
+                stopwatch.restart()  # writing and evaluation are no training
         return journal.finished
