@@ -7,6 +7,7 @@ in `attrs["problems"]`.
 
 import json
 import math
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -185,10 +186,21 @@ def _one_protocol(values: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
 def _difference(here: str, there: str) -> str:
     """Which fields of two protocols differ, the values of the first one, and how."""
     one, two = json.loads(here), json.loads(there)
-    names = sorted(name for name in {**one, **two} if one.get(name) != two.get(name))
+    names = differing([one, two])
     first = names[0]
     told = f"{first} is {json.dumps(one.get(first))} there and {json.dumps(two.get(first))} here"
     return f"{told}, and so differ {', '.join(names[1:])}" if names[1:] else told
+
+
+def differing(protocols: Iterable[Mapping[str, object]]) -> list[str]:
+    """The names of the fields that are not the same in all, in order."""
+    all_of_them = list(protocols)
+    names = sorted({name for protocol in all_of_them for name in protocol})
+    return [
+        name
+        for name in names
+        if any(protocol.get(name) != all_of_them[0].get(name) for protocol in all_of_them)
+    ]
 
 
 def _distinct_seeds(values: pd.DataFrame, problems: list[str]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ A published number that is only recalled is shown in parentheses with a note; it
 difference, no verdict and no bold.
 """
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pgbench.reports.aggregate import differing
 from pgbench.reports.summary import NOT_RUN, Place, Summary
 from pgbench.reports.tables import NONE, Cell, Column
 
@@ -177,11 +179,13 @@ def sources(lines: pd.DataFrame) -> list[str]:
 
 
 def protocol_note(means: pd.DataFrame) -> list[str]:
-    """A note for every metric whose rows were measured in several ways."""
+    """A note for every metric whose rows were measured in several ways, and on what they differ."""
+    found = means.groupby("metric")["protocol"].unique()
     return [
-        f"The rows' {metric} were measured by {count} different protocols (see the records)."
-        for metric, count in means.groupby("metric")["protocol"].nunique().items()
-        if count > 1
+        f"The rows' {metric} were measured by {len(protocols)} protocols, which differ in "
+        f"{', '.join(differing(map(json.loads, protocols)))} (see the records)."
+        for metric, protocols in found.items()
+        if len(protocols) > 1
     ]
 
 

@@ -330,7 +330,8 @@ def test_verdicts_of_other_places_do_not_count(
 
 
 def test_rows_measured_in_several_ways_are_told(make_run: MakeRun, results: Path) -> None:
-    make_run("a", swd(5.0), record={"protocol": {"dtype": "float32"}})
-    make_run("g", swd(5.0), record={"protocol": {"dtype": "float64"}})
-    told = "The rows' swd2k were measured by 2 different protocols (see the records)."
+    make_run("a", swd(5.0), record={"protocol": {"dtype": "float32", "levels": [4]}})
+    make_run("g", swd(5.0), record={"protocol": {"mirror": True, "levels": [4]}})
+    told = "The rows' swd2k were measured by 2 protocols, which differ in dtype, mirror (see the "
+    told += "records)."
     assert told in averages(results).notes
