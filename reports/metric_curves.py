@@ -20,6 +20,7 @@ KINDS = {  # of metric: key, what the axis says, whether it is logarithmic
     "is": ("is_mean", "Inception score", False),
     "fid": ("fid", "FID", True),
     "kid": ("kid_mean", "KID", False),
+    "modes": ("modes", "Modes of MNIST, of 1000", False),
 }
 
 

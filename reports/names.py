@@ -5,6 +5,9 @@ from collections.abc import Iterable
 
 _LONGEST = 120
 _ARTEFACTS = {"celebahq": "CelebA-HQ", "lsun": "LSUN", "lsgan": "LSGAN", "fid": "FID"}
+_TABLE4 = [
+    f"K/{part} {row}" for part in (4, 2) for row in ("wgan-gp", "norm", "stddev", "progression")
+]
 
 
 def file_stem(*parts: object) -> str:
@@ -43,6 +46,7 @@ def artefact_name(artefact: str) -> str:
     return _ARTEFACTS.get(artefact, words[0].upper() + words[1:])
 
 
-def row_order(row: str) -> tuple[str, bool]:
-    """A key that sorts rows as the paper does: e* before e."""
-    return row.rstrip("*"), not row.endswith("*")
+def row_order(row: str) -> tuple[int, str, bool]:
+    """A key that sorts rows as the paper does: e* before e, table 4's as its columns add up."""
+    place = _TABLE4.index(row) if row in _TABLE4 else -1
+    return place, row.rstrip("*"), not row.endswith("*")

@@ -131,6 +131,23 @@ def test_seeds_are_a_mean_with_a_band(measured: MakeRun, results: Path) -> None:
     assert figure.y_label == "SWD × 1000, average over levels"
 
 
+def test_modes_are_followed_at_the_clocks_of_fewer_images(measured: MakeRun, results: Path) -> None:
+    for row in ("K/4 norm", "K/4 wgan-gp"):
+        run = measured(row, [(4.0, 1.0), (8.0, 2.0)], artefact="table4")
+        (first, *_), _ = run.records()
+        run.metrics_path.unlink()
+        for metric, kimg, modes in (
+            ("modes1k", 4.0, 9),
+            ("modes1k", 8.0, 11),
+            ("modes25k", 8.0, 70),
+        ):
+            found = {"metric": metric, "key": "modes", "kimg": kimg, "value": modes}
+            run.append_record(first.model_copy(update=found))
+    figure = drawn(results)["table4-modes-portraits-desktop-32"]
+    assert [curve.name for curve in figure.curves] == ["row K/4 wgan-gp", "row K/4 norm"]
+    assert [(curve.x, curve.y) for curve in figure.curves] == [((4.0, 8.0), (9.0, 11.0))] * 2
+
+
 def test_of_seeds_of_different_lengths_the_shared_clocks_count(
     measured: MakeRun, results: Path
 ) -> None:

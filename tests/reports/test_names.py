@@ -2,6 +2,7 @@
 
 import pytest
 
+from pgbench.reports import table4
 from pgbench.reports.names import artefact_name, distinct, file_stem, one_line, row_order
 
 
@@ -56,3 +57,4 @@ def test_artefact_name(name: str, shown: str) -> None:
 
 def test_rows_come_in_the_order_of_the_paper() -> None:
     assert sorted(["f", "e", "a", "e*"], key=row_order) == ["a", "e*", "e", "f"]
+    assert sorted(sorted(table4.ROWS), key=row_order) == list(table4.ROWS)
