@@ -128,13 +128,15 @@ class Linear(_Scaled):
 class BatchNorm(nn.Module):
     """Batch normalisation by the minibatch's own statistics, in training and in sampling."""
 
+    eps = 1e-4
+
     def __init__(self, maps: int) -> None:
         super().__init__()
         self.gain = nn.Parameter(torch.ones(maps))
         self.bias = nn.Parameter(torch.zeros(maps))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, None, None, self.gain, self.bias, training=True, eps=1e-4)
+        return F.batch_norm(x, None, None, self.gain, self.bias, training=True, eps=self.eps)
 
 
 class LayerNorm(nn.Module):

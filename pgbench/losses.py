@@ -47,10 +47,18 @@ def gradient_penalty(
 ) -> Tensor:
     """E[(‖∇D(x̂)‖₂ - γ)²]/γ² at x̂ = real + mix·(fake - real)."""
     mixed = torch.lerp(real, fake, mix[:, None, None, None])
-    gradient = torch.func.grad(lambda images: score(images).sum())(mixed)
-    norm = gradient.flatten(1).norm(dim=1)
+    norm = _gradient(score, mixed).flatten(1).norm(dim=1)
     penalty: Tensor = (norm - gamma).square().mean() / gamma**2
     return penalty
+
+
+def _gradient(score: Score, images: Tensor) -> Tensor:
+    """∇ of the scores by the images, to be differentiated again."""
+    if torch.compiler.is_compiling():  # as a function it is part of the graph, but slow without one
+        found: Tensor = torch.func.grad(lambda x: score(x).sum())(images)
+        return found
+    images = images.detach().requires_grad_()
+    return torch.autograd.grad(score(images).sum(), images, create_graph=True)[0]
 
 
 class LsganNoise:

@@ -36,6 +36,7 @@ from pgbench.small_conv import (
     small_conv,
     small_enlarging_conv,
 )
+from pgbench.small_norm import small_batch_norm
 
 _FEW = 8  # maps; more of them fill a general kernel
 
@@ -67,6 +68,16 @@ class SmallEnlargingConv(Conv):
         return x if self.bias is None else x + self.bias[:, None, None]
 
 
+class SmallBatchNorm(BatchNorm):
+    """Batch normalisation of a few maps, on a CPU with machine code of our own."""
+
+    def forward(self, x: Tensor, minibatches: int = 1) -> Tensor:
+        """`x` is so many minibatches, each normalised by itself."""
+        if _is_plain(x):
+            return small_batch_norm(x, self.gain, self.bias, eps=self.eps, groups=minibatches)
+        return torch.cat([super(SmallBatchNorm, self).forward(x) for x in x.chunk(minibatches)])
+
+
 class ModeGenerator(Generator):
     """Latents (N, latent_size) -> images NCHW, as `Generator`, with half its convolutions."""
 
@@ -81,7 +92,9 @@ class ModeGenerator(Generator):
             conv = SmallEnlargingConv(
                 above, maps, kernel=3, equalized=equalized, rng=rng, bias=bias, upscale=True
             )
-        return nn.Sequential(GeneratorLayer(conv, maps, config, slope=0.3))
+        layer = GeneratorLayer(conv, maps, config, slope=0.3)
+        layer.norm = SmallBatchNorm(maps) if config.batch_norm else None
+        return nn.Sequential(layer)
 
     def _to_rgb(self, level: int, rng: torch.Generator) -> Conv:
         maps, equalized = num_maps(self.config, level - 1), self.config.equalized_lr
@@ -97,13 +110,12 @@ class _DiscriminatorBlock(nn.Module):
         super().__init__()
         bias, equalized = not config.batch_norm, config.equalized_lr
         self.conv = SmallConv(maps_in, maps, kernel=3, equalized=equalized, rng=rng, bias=bias)
-        self.norm = BatchNorm(maps) if config.batch_norm else None
+        self.norm = SmallBatchNorm(maps) if config.batch_norm else None
 
     def forward(self, x: Tensor, minibatches: int) -> Tensor:
         """`x` is so many minibatches, each normalised by itself."""
         x = self.conv(x)
-        if self.norm is not None:
-            x = torch.cat([self.norm(each) for each in x.chunk(minibatches)])
+        x = x if self.norm is None else self.norm(x, minibatches)
         return halved_lrelu(x, 0.2) if _is_plain(x) else downscale(F.leaky_relu(x, 0.2))
 
 

@@ -45,17 +45,12 @@ class _Convolution(torch.autograd.Function):
     """(N, C, H, W), (O, C, 3, 3) and perhaps a bias (O,) -> (N, O, H, W)."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
         out = torch.empty((len(x), len(weight), *x.shape[2:]))
         start = torch.zeros(len(weight)) if bias is None else bias
-        convolve(_array(x), _array(weight), _array(start), out.numpy())
+        convolve(array(x), array(weight), array(start), out.numpy())
         return out
-
-    @staticmethod
-    def setup_context(
-        ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor
-    ) -> None:
-        ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -72,14 +67,11 @@ class _WeightGradient(torch.autograd.Function):
     """(N, C, H, W) and a gradient (N, O, H, W) -> (O, C, 3, 3)."""
 
     @staticmethod
-    def forward(x: Tensor, gradient: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(x, gradient)
         out = np.zeros((gradient.shape[1], x.shape[1], 3, 3))
-        correlate(_array(x), _array(gradient), out)
+        correlate(array(x), array(gradient), out)
         return torch.from_numpy(out.astype(np.float32))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, again: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -95,16 +87,13 @@ class _Enlarging(torch.autograd.Function):
     """(N, C, H, W) and (C, O, 4, 4) -> (N, O, 2H, 2W): each pixel sees four, by 2x2 weights."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
         count, _, height, width = x.shape
         each = weight.detach()[:, :, _TAPS][..., _TAPS].permute(1, 0, 2, 4, 3, 5)
         out = torch.empty((count, weight.shape[1], 2 * height, 2 * width))
-        enlarge(_array(x), _array(each), out.numpy())
+        enlarge(array(x), array(each), out.numpy())
         return out
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     @once_differentiable
@@ -124,16 +113,13 @@ class _Halving(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(h: Tensor, x: Tensor, slope: float) -> Tensor:
+    def forward(ctx: Any, h: Tensor, x: Tensor, slope: float) -> Tensor:
+        ctx.slope = slope
+        ctx.save_for_backward(x)
         count, maps, height, width = x.shape
         out = torch.empty((count, maps, height // 2, width // 2))
-        halve(_array(h), _array(x), slope, out.numpy())
+        halve(array(h), array(x), slope, out.numpy())
         return out
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
-        _, x, ctx.slope = inputs
-        ctx.save_for_backward(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
@@ -145,15 +131,12 @@ class _Spreading(torch.autograd.Function):
     """`_Halving` transposed: a quarter of h (N, C, H/2, W/2) to each pixel, times its slope."""
 
     @staticmethod
-    def forward(h: Tensor, x: Tensor, slope: float) -> Tensor:
-        out = torch.empty(x.shape)
-        spread(_array(h), _array(x), slope, out.numpy())
-        return out
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
-        _, x, ctx.slope = inputs
+    def forward(ctx: Any, h: Tensor, x: Tensor, slope: float) -> Tensor:
+        ctx.slope = slope
         ctx.save_for_backward(x)
+        out = torch.empty(x.shape)
+        spread(array(h), array(x), slope, out.numpy())
+        return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
@@ -171,6 +154,7 @@ def _turned(weight: Tensor) -> Tensor:
     return weight.flip(2, 3).transpose(0, 1)
 
 
-def _array(x: Tensor) -> Floats:
-    array: Floats = x.detach().contiguous().numpy()
-    return array
+def array(x: Tensor) -> Floats:
+    """Its values, contiguous."""
+    values: Floats = x.detach().contiguous().numpy()
+    return values

@@ -5,7 +5,7 @@ of a weight are one loop over it. Arrays are contiguous.
 """
 
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +15,20 @@ from numba import njit
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 P = ParamSpec("P")
+R = TypeVar("R")
 _ORDER_IS_FREE = {"reassoc", "contract", "nsz"}  # of sums; NaN stays NaN
 
 
-def _compiled(function: Callable[P, None]) -> Callable[P, None]:
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Machine code, made at the first call and kept on disk where a folder can be written."""
     try:
-        fast: Callable[P, None] = njit(nogil=True, fastmath=_ORDER_IS_FREE, cache=True)(function)
+        fast: Callable[P, R] = njit(nogil=True, fastmath=_ORDER_IS_FREE, cache=True)(function)
     except RuntimeError:
         fast = njit(nogil=True, fastmath=_ORDER_IS_FREE)(function)
     return fast
 
 
-@_compiled
+@compiled
 def convolve(x: Floats, weight: Floats, bias: Floats, out: Floats) -> None:
     """Fill `out` (N, O, H, W)."""
     count, maps, height, width = x.shape
@@ -45,7 +46,7 @@ def convolve(x: Floats, weight: Floats, bias: Floats, out: Floats) -> None:
                     out[n, o, y, p] = total[y * pitch + p]
 
 
-@_compiled
+@compiled
 def correlate(x: Floats, gradient: Floats, out: Doubles) -> None:
     """Add to `out` (O, C, 3, 3)."""
     count, maps, height, width = x.shape
@@ -62,7 +63,7 @@ def correlate(x: Floats, gradient: Floats, out: Doubles) -> None:
                 _add_sums(rows[c], row, out[o, c], pitch)
 
 
-@_compiled
+@compiled
 def enlarge(x: Floats, weight: Floats, out: Floats) -> None:
     """Fill `out` (N, O, 2H, 2W); weights (O, C, 2, 2, 2, 2) of x's pixels for each of the four."""
     count, maps, height, width = x.shape
@@ -93,7 +94,7 @@ def enlarge(x: Floats, weight: Floats, out: Floats) -> None:
                         line[2 * p + 1] = totals[1, y * pitch + p]
 
 
-@_compiled
+@compiled
 def _add_fours(
     row: Floats, other: Floats, weight: Floats, more: Floats, total: Floats, pitch: int
 ) -> None:
@@ -107,7 +108,7 @@ def _add_fours(
         )
 
 
-@_compiled
+@compiled
 def halve(h: Floats, x: Floats, slope: float, out: Floats) -> None:
     """Fill `out` (N, C, H/2, W/2) with means of h times the slope at x."""
     low, high = np.float32(0.25 * slope), np.float32(0.25)
@@ -125,7 +126,7 @@ def halve(h: Floats, x: Floats, slope: float, out: Floats) -> None:
                     means[p] = total
 
 
-@_compiled
+@compiled
 def spread(h: Floats, x: Floats, slope: float, out: Floats) -> None:
     """Fill `out` (N, C, H, W) with h (N, C, H/2, W/2) times the slope at x."""
     low, high = np.float32(0.25 * slope), np.float32(0.25)
@@ -140,7 +141,7 @@ def spread(h: Floats, x: Floats, slope: float, out: Floats) -> None:
                         spread[2 * p + j] = given[p] * (high if above else low)
 
 
-@_compiled
+@compiled
 def _lay_out(image: Floats, rows: Floats) -> None:
     """Write each channel (H, W) of an image into its row, inside a border of zeros."""
     maps, height, width = image.shape
@@ -151,7 +152,7 @@ def _lay_out(image: Floats, rows: Floats) -> None:
                 rows[c, start + p] = image[c, y, p]
 
 
-@_compiled
+@compiled
 def _add_products(row: Floats, weight: Floats, total: Floats, pitch: int) -> None:
     """Add a channel's nine products to all pixels; those of the border are nobody's."""
     a, b, c = weight[0, 0], weight[0, 1], weight[0, 2]
@@ -166,7 +167,7 @@ def _add_products(row: Floats, weight: Floats, total: Floats, pitch: int) -> Non
         )
 
 
-@_compiled
+@compiled
 def _add_sums(row: Floats, gradient: Floats, out: Doubles, pitch: int) -> None:
     """Add the nine sums over all pixels of a channel times a gradient."""
     a = b = c = d = e = f = g = h = i = np.float32(0)

@@ -12,6 +12,7 @@ from pgbench.small_conv import (
     small_conv,
     small_enlarging_conv,
 )
+from pgbench.small_norm import small_batch_norm
 
 Function = Callable[..., Tensor]
 
@@ -90,8 +91,9 @@ def test_the_gradient_penalty_of_a_small_discriminator() -> None:
                     x = half(conv(x, weight))
                 return x.sum()
 
-            images = drawn(3, 3, 8, 8).to(weights[0].dtype)
-            return (torch.func.grad(score)(images).flatten(1).norm(dim=1) - 1).square()
+            images = drawn(3, 3, 8, 8).to(weights[0].dtype).requires_grad_()
+            (gradient,) = torch.autograd.grad(score(images), images, create_graph=True)
+            return (gradient.flatten(1).norm(dim=1) - 1).square()
 
         return of
 
@@ -112,3 +114,28 @@ def test_what_is_no_number_stays_none() -> None:
     x[0, 0, 1, 1] = float("nan")
     assert small_conv(x, drawn(3, 2, 3, 3)).isnan().any()
     assert halved_lrelu(x, 0.2).isnan().any()
+
+
+@pytest.mark.parametrize(
+    ("groups", "shape"),
+    [(1, (2, 1, 1, 2)), (1, (4, 3, 8, 8)), (2, (6, 2, 5, 3)), (3, (3, 4, 2, 7))],
+)
+def test_batch_normalisation_of_groups(groups: int, shape: tuple[int, ...]) -> None:
+    x = drawn(*shape) + torch.arange(shape[1])[:, None, None]  # no mean is 0
+    gain, bias = 1 + drawn(shape[1], seed=1), drawn(shape[1], seed=2)
+
+    def ours(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+        return small_batch_norm(x, gain, bias, eps=1e-3, groups=groups)
+
+    def plain(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+        parts = x.chunk(groups)
+        return torch.cat(
+            [F.batch_norm(part, None, None, gain, bias, training=True, eps=1e-3) for part in parts]
+        )
+
+    check(ours, plain, [x, gain, bias], twice=True)
+
+
+def test_batch_normalisation_of_a_constant() -> None:
+    x, gain, bias = torch.full((2, 1, 4, 4), 3.0), torch.ones(1), torch.zeros(1)
+    assert not small_batch_norm(x, gain, bias, eps=1e-4).any()
