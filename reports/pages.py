@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def claims(ledger: pd.DataFrame | None) -> list[Claim]:
     return [Claim(**{**line, "runs": _names(line.get("runs", ()))}) for line in filled]
 
 
+@cache  # compiling them takes a tenth of a second
 def templates() -> Environment:
     """Templates that escape everything and stop at a name they do not know."""
     made = Environment(
