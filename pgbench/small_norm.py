@@ -114,8 +114,8 @@ def normalise_back(
         for c in range(maps):
             mean, scale = stats[g, c]
             plain, along = _means(dy[images], x[images], c, mean, scale)
-            dbias[c] += plain * size * x.shape[2]
-            dgain[c] += along * size * x.shape[2]
+            dbias[c] += plain * _count(x[images])
+            dgain[c] += along * _count(x[images])
             m, k, slope = np.float32(plain), np.float32(along), gain[c] * scale
             for n in range(g * size, (g + 1) * size):
                 row, seen, back = dy[n, c], x[n, c], dx[n, c]
@@ -154,7 +154,7 @@ def normalise_again(
             m, k = _means(dy[images], x[images], c, mean, scale)
             m_v, k_v = _means(v[images], x[images], c, mean, scale)
             q = _mean_product(v[images], dy[images], c) - m_v * m - k_v * k
-            to_gain[c] += size * x.shape[2] * scale * q
+            to_gain[c] += _count(x[images]) * scale * q
             slope, steep = gain[c] * scale, gain[c] * scale * scale
             by_dy = np.float32(a[c] * scale - steep * k_v)
             by_v, by_x = np.float32(-steep * k), np.float32(-steep * q)
@@ -171,6 +171,13 @@ def normalise_again(
 
 
 @compiled
+def _count(x: Floats) -> int:
+    """Values of a channel."""
+    images, _, pixels = x.shape
+    return int(images * pixels)
+
+
+@compiled
 def _mean(x: Floats, c: int) -> float:
     """Of a channel."""
     total = 0.0
@@ -178,20 +185,20 @@ def _mean(x: Floats, c: int) -> float:
         part, row = np.float32(0), x[n, c]
         for p in range(len(row)):
             part += row[p]
-        total += part
-    return total / (len(x) * x.shape[2])
+        total += float(part)
+    return total / _count(x)
 
 
 @compiled
-def _mean_square(x: Floats, c: int, mean: float) -> float:
+def _mean_square(x: Floats, c: int, mean: np.float32) -> float:
     """Of what a channel's values are away from `mean`."""
     total = 0.0
     for n in range(len(x)):
         part, row = np.float32(0), x[n, c]
         for p in range(len(row)):
             part += (row[p] - mean) * (row[p] - mean)
-        total += part
-    return total / (len(x) * x.shape[2])
+        total += float(part)
+    return total / _count(x)
 
 
 @compiled
@@ -201,12 +208,14 @@ def _mean_product(h: Floats, other: Floats, c: int) -> float:
         part, row, beside = np.float32(0), h[n, c], other[n, c]
         for p in range(len(row)):
             part += row[p] * beside[p]
-        total += part
-    return total / (len(h) * h.shape[2])
+        total += float(part)
+    return total / _count(h)
 
 
 @compiled
-def _means(h: Floats, x: Floats, c: int, mean: float, scale: float) -> tuple[float, float]:
+def _means(
+    h: Floats, x: Floats, c: int, mean: np.float32, scale: np.float32
+) -> tuple[float, float]:
     """Of a channel's h, and of h x̂."""
     plain = along = 0.0
     for n in range(len(h)):
@@ -215,7 +224,6 @@ def _means(h: Floats, x: Floats, c: int, mean: float, scale: float) -> tuple[flo
         for p in range(len(row)):
             part += row[p]
             product += row[p] * ((seen[p] - mean) * scale)
-        plain += part
-        along += product
-    count = len(h) * h.shape[2]
-    return plain / count, along / count
+        plain += float(part)
+        along += float(product)
+    return plain / _count(h), along / _count(h)
