@@ -9,16 +9,21 @@ import pandas as pd
 
 from pgbench.reports.figures import Curve, Figure, floats, plain
 from pgbench.reports.metric_curves import BANDS, followed_metric, seed_curves
+from pgbench.reports.names import artefact_name
 from pgbench.reports.summary import Place
 from pgbench.reports.training_stats import hours_at
 
 ARTEFACT = "figure4"
 FALLBACK = "table1"  # its rows a and b are the same configurations
-PANELS = {"a": "without growing (row a)", "b": "with growing (row b)"}
-RACES = {ARTEFACT: ("fixed", "growing"), FALLBACK: ("a", "b")}
+PANELS = {"a": "without growing", "b": "with growing"}  # by row
+RACES = (  # of 4c: what is left of it where it was not run comes first
+    (FALLBACK, ("a", "b")),
+    (ARTEFACT, ("a", "b")),
+    (ARTEFACT, ("fixed", "growing")),
+)
 DOUBLINGS = "resolution doubles"
 X_AXES = {"hours": "hours of training", "kimg": "thousand images shown (kimg)"}
-AGAINST = {"hours": "hours of training", "kimg": "images shown"}  # in titles
+AGAINST = {"hours": "hours", "kimg": "images"}  # in titles
 _SETTING = ["dataset", "profile", "resolution"]
 NO_EVALUATION = "Evaluation and writing are not in the hours."
 
@@ -72,11 +77,11 @@ def _panel(
     metric, artefact = levels[["metric", "artefact"]].iloc[0]
     source = "" if artefact == ARTEFACT else " Runs are those of table 1."
     stem = f"figure4{row}" if x == "hours" else f"figure4{row}-{x}"
-    words = f"SWD ({metric}, times 1000) of each level of the Laplacian pyramid, {plain(place)}."
+    words = f"Row {row}, {PANELS[row]}: SWD ({metric}, times 1000) of each Laplacian level."
     return [
         Figure(
             stem=place.stem(stem),
-            title=f"Figure 4{row}: SWD {PANELS[row]}, against {AGAINST[x]}",
+            title=f"Figure 4{row}, SWD against {AGAINST[x]}: {plain(place)}",
             caption=f"{words} {NO_EVALUATION} {BANDS}.{source}",
             x_label=X_AXES[x],
             y_label="SWD × 1000",
@@ -120,18 +125,20 @@ def _doublings(ticks: pd.DataFrame) -> pd.DataFrame:
 def _races(runs: pd.DataFrame, stats: pd.DataFrame) -> list[Figure]:
     """Figure 4c at the largest resolution of each data set and profile that was run both ways."""
     largest: dict[tuple[str, str], Figure] = {}
-    for artefact in (FALLBACK, ARTEFACT):  # what comes later stays
+    for artefact, rows in RACES:  # what comes later stays
         here = runs[runs["artefact"] == artefact]
-        for place, of_setting in _settings(here, RACES[artefact]):
-            race = _race(of_setting, stats, artefact=artefact, place=place)
+        for place, of_setting in _settings(here, rows):
+            race = _race(of_setting, stats, rows, place=place)
             if race is not None:
                 largest[place.dataset, place.profile] = race
     return list(largest.values())
 
 
-def _race(runs: pd.DataFrame, stats: pd.DataFrame, *, artefact: str, place: Place) -> Figure | None:
+def _race(
+    runs: pd.DataFrame, stats: pd.DataFrame, rows: tuple[str, str], *, place: Place
+) -> Figure | None:
     curves = []
-    for row, name in zip(RACES[artefact], ("without growing", "with growing"), strict=True):
+    for row, name in zip(rows, ("without growing", "with growing"), strict=True):
         of_row = runs[runs["row"] == row]
         run = of_row.sort_values(["kimg", "run_id"], ascending=[False, True]).head(1)["run_id"]
         ticks = stats[stats["run_id"].isin(run)].dropna(subset=["train_sec"])
@@ -140,12 +147,11 @@ def _race(runs: pd.DataFrame, stats: pd.DataFrame, *, artefact: str, place: Plac
             curves.append(Curve(name, hours, (0.0, *floats(ticks["kimg"]))))
     if len(curves) < 2:
         return None
-    rows = " and ".join(RACES[artefact])
+    which = f"Rows {rows[0]} and {rows[1]} of {artefact_name(runs['artefact'].iloc[0])}"
     return Figure(
         stem=place.stem("figure4c"),
-        title="Figure 4c: images shown, with and without growing",
-        caption=f"{plain(place)}; rows {rows} of {artefact}, one run each.{_speed_up(*curves)} "
-        f"{NO_EVALUATION}",
+        title=f"Figure 4c, images against hours: {plain(place)}",
+        caption=f"{which}, one run each.{_speed_up(*curves)} {NO_EVALUATION}",
         x_label=X_AXES["hours"],
         y_label=X_AXES["kimg"],
         curves=tuple(curves),

@@ -103,7 +103,8 @@ def test_without_statistics_only_kimg_is_an_axis(measured: MakeRun, results: Pat
 
 
 @pytest.mark.parametrize(
-    ("artefact", "rows"), [("figure4", ("fixed", "growing")), ("table1", ("a", "b"))]
+    ("artefact", "rows"),
+    [("figure4", ("fixed", "growing")), ("figure4", ("a", "b")), ("table1", ("a", "b"))],
 )
 def test_the_race_of_images_shown(
     measured: MakeRun, results: Path, artefact: str, rows: tuple[str, str]
@@ -118,6 +119,25 @@ def test_the_race_of_images_shown(
     )
     assert "Growing reached 4 kimg in 1 hours, 4.00 times as fast." in figure.caption
     assert (figure.log_x, figure.log_y) == (False, False)
+
+
+def test_the_race_of_figure_4_goes_before_that_of_table_1(measured: MakeRun, results: Path) -> None:
+    for seed, (artefact, seconds) in enumerate([("figure4", 3600), ("table1", 7200)]):
+        for row in ("a", "b"):
+            ticks(measured(row, [(4.0, 80.0)], artefact=artefact, seed=seed), (4, seconds, 0, 32))
+    figure = drawn(results)["figure4c-portraits-desktop-32"]
+    assert [curve.x for curve in figure.curves] == [(0.0, 1.0)] * 2
+    assert figure.caption.startswith("Rows a and b of Figure 4, one run each.")
+
+
+def test_the_figures_of_two_data_sets_have_names_of_their_own(
+    measured: MakeRun, results: Path
+) -> None:
+    for dataset in ("portraits", "scenes"):
+        for row in ("a", "b"):
+            ticks(measured(row, [(4.0, 80.0)], dataset=dataset), (4, 3600, 0, 32))
+    made = drawn(results)
+    assert len({figure.title for figure in made.values()}) == len(made)
 
 
 def test_seeds_are_a_mean_with_a_band(measured: MakeRun, results: Path) -> None:
