@@ -103,7 +103,7 @@ class _Worker:
 
 
 def lost(job: Job, why: str) -> RunStatus:
-    """How a run ended that cannot tell it itself, where its last state stands."""
+    """How a run ended that cannot tell it itself, with what it told last."""
     last = RunFolder(job.out / job.config.run_id).read_status()
     return RunStatus(
         status="interrupted",
