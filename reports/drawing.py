@@ -13,6 +13,7 @@ import importlib
 import io
 import json
 import math
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -107,7 +108,7 @@ def _drawn_by(process: Process, figures: Sequence[Figure]) -> list[dict[str, byt
 def _draw_for_another_process() -> None:
     importlib.import_module("matplotlib.backends.backend_svg")  # half a second, before it is asked
     if not (told := sys.stdin.read()):
-        return  # nothing had changed
+        os._exit(0)  # nothing had changed; to end in order takes a tenth of a second
     figures = [
         Figure(**{**one, "curves": tuple(Curve(**curve) for curve in one["curves"])})
         for one in json.loads(told)
