@@ -15,7 +15,8 @@ from PIL import Image
 
 from pgbench.cli_report import write_report
 from pgbench.reports.canvas import MOST_BYTES
-from pgbench.reports.sample_grids import GAP
+from pgbench.reports.sample_grids import GAP, SIDE
+from pgbench.reports.sheets import SAMPLES
 from pgbench.reports.training_stats import load_stats
 from pgbench.reproductions.claims import judge, to_markdown
 from pgbench.results import RunFolder, load_results, load_runs
@@ -26,15 +27,20 @@ TABLE = re.compile(r"<!-- table (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
 def keep_run(run: RunFolder, out: Path) -> None:
-    """Copy what the numbers of a run are read from, and its last sheet of samples."""
+    """Copy what the numbers of a run are read from, and its last sheet of samples.
+
+    Of a large sheet the reals are left out, which are in others, too, then the last lines of fakes.
+    """
     samples = out / run.run_id / "samples"
     samples.mkdir(parents=True)
     for name in FILES:
         shutil.copy(run.path / name, samples.parent)
     last = max(run.samples.glob("*.png"))
     with Image.open(last) as sheet:
-        fakes = (0, 0, sheet.width // 2 + GAP // 2, sheet.height)
-        for shown in (sheet, sheet.crop(fakes)):  # the reals are in other sheets, too
+        fakes = sheet.crop((0, 0, sheet.width // 2 + GAP // 2, sheet.height))
+        some = Image.new("RGB", fakes.size, "white")
+        some.paste(fakes.crop((0, 0, fakes.width, fakes.height * SAMPLES // SIDE)))
+        for shown in (sheet, fakes, some):
             shown.save(samples / last.name, optimize=True)
             if (samples / last.name).stat().st_size <= MOST_BYTES:
                 return
