@@ -19,6 +19,13 @@ from pgbench.reports.tables import NONE
 WIDTH, HEIGHT = 640, 330
 LEFT, RIGHT, TOP, BOTTOM = 60, 628, 12, 300
 MARKERS = 8  # that many at most on a line, so that it stays a line
+SHAPES = (  # of markers: circle, square, triangle, diamond, triangle upside down
+    '<circle cx="{x}" cy="{y}" r="3.5"/>',
+    '<path d="M{x},{y}m-3.2-3.2h6.4v6.4h-6.4z"/>',
+    '<path d="M{x},{y}m0-4 4 7h-8z"/>',
+    '<path d="M{x},{y}m0-4.5 4.5 4.5-4.5 4.5-4.5-4.5z"/>',
+    '<path d="M{x},{y}m0 4 4-7h-8z"/>',
+)
 SHORT = 10_000  # numbers of five digits and more may have their thousands apart
 LARGEST = 1e150  # beyond it, and below its inverse, differences and ratios leave float64
 
@@ -103,6 +110,11 @@ def chart(figure: Figure) -> Chart:
         ],
         banded,
     )
+
+
+def marker(number: int, x: float, y: float) -> Markup:
+    """The marker of the line with this number, at a place of the drawing."""
+    return Markup(SHAPES[number % len(SHAPES)].format(x=x, y=y))
 
 
 def number(value: float) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pgbench.reports.chart import chart, number
+from pgbench.reports.chart import chart, marker, number
 from pgbench.reports.names import artefact_name
 from pgbench.reports.tables import NONE, Column, Table, footnotes
 
@@ -92,7 +92,7 @@ def templates() -> Environment:
     made.filters |= {"effect": effect, "sort_value": sort_value}
     made.globals |= {"chart": chart, "flat": flat, "footnotes": footnotes, "pretty": pretty}
     made.globals |= {"groups": groups, "published_columns": published_columns}
-    made.globals |= {"mark": mark, "NONE": NONE}
+    made.globals |= {"mark": mark, "marker": marker, "NONE": NONE}
     return made
 
 
