@@ -54,6 +54,8 @@ def compiled(steps: Steps, device: torch.device) -> None:
     """Replace the functions of `steps` by compiled ones; graphs of other resolutions are freed."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache()))
     torch.compiler.reset()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(deterministic)  # tells the compiler, too
     mode = "reduce-overhead" if device.type == "cuda" else None  # CUDA graphs: shapes are fixed
     for name in ("fakes", "d", "g"):
         plain = getattr(type(steps), name).__get__(steps)

@@ -32,7 +32,8 @@ def choose_device(name: str, *, tf32: bool = False) -> torch.device:
     cuda = name != "cpu" and torch.cuda.is_available()
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = True
-    torch.use_deterministic_algorithms(not cuda)
+    # Of two ways to say it the one that does not import the compiler, which takes seconds.
+    torch.set_deterministic_debug_mode("default" if cuda else "error")
     # Filling what is then overwritten costs a sixth of a step at 8x8.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if not cuda:

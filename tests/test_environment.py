@@ -1,6 +1,8 @@
 """Seeds, devices and what is noted of a session."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +56,14 @@ def test_a_cpu_is_exact_and_deterministic(monkeypatch: pytest.MonkeyPatch) -> No
         assert choose_device(name) == CPU
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.backends.cudnn.allow_tf32
+
+
+def test_measuring_on_a_device_does_not_import_the_compiler() -> None:
+    code = "import sys, pgbench.evaluate, pgbench.environment\n"
+    code += "pgbench.environment.choose_device('cpu'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "torch" in done.stdout.split()
+    assert "torch._inductor" not in done.stdout.split()
 
 
 def test_cuda_where_there_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
