@@ -1,8 +1,6 @@
-"""Every artefact whose data are here, from pixels to the report: what `nox -s reproduce` runs.
+"""Every artefact without data of its own: `nox -s reproduce -- --profile smoke`, to the report."""
 
-At smoke, by `pgbench run all`, in a process of its own; MNIST alone is built in nowhere.
-"""
-
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +15,7 @@ from pgbench.results import RunFolder
 pytestmark = pytest.mark.slow
 Command = Callable[..., Any]
 
-ALL = ("run", "all", "--profile", "smoke", "--jobs", "auto", "--device", "cpu")
+ALL = ("run", "all", "--profile", "smoke", "--jobs", "2", "--device", "cpu")
 TABLE1 = ["a", "b", "c", "d", "e*", "e", "f", "g", "h"]
 ROWS = {
     "table1": [*TABLE1, *TABLE1],  # on portraits and on scenes
@@ -42,8 +40,11 @@ of_each_artefact = pytest.mark.parametrize("artefact", ROWS)
 def ended(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
     """The command, which left its results in its folder's `results`."""
     where = tmp_path_factory.mktemp("all")
-    command = [sys.executable, "-m", "pgbench", *ALL]
-    return subprocess.run([*command, "--out", where / "results"], capture_output=True, text=True)
+    command = [sys.executable, "-m", "pgbench", *ALL, "--out", where / "results"]
+    alone = os.environ | {"XDG_CACHE_HOME": str(where / "cache")}  # no stores of other tests
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=1200, cwd=where, env=alone
+    )
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +80,15 @@ def test_all_its_rows_are_done_and_measured(artefact: str, results: Path) -> Non
 @of_each_artefact
 def test_it_is_in_the_report(artefact: str, results: Path) -> None:
     assert (results / "report" / FILES[artefact]).is_file()
-    page = (results / "report" / "report.md").read_text()
+    page = (results / "report" / "report.md").read_text(encoding="utf-8")
     assert all(run.run_id.replace("*", "") in page for run in runs_of(results, artefact))
 
 
 @of_each_artefact
 def test_its_snapshots_can_be_evaluated_again(
-    artefact: str, results: Path, pgbench: Command
+    artefact: str, results: Path, pgbench: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(results.parent / "cache"))
     run = next(iter(runs_of(results, artefact)))
     evaluated = pgbench("evaluate", run.path, "--metrics", "swd16", "--device", "cpu")
     assert evaluated.code == 0, evaluated.err
@@ -94,7 +96,10 @@ def test_its_snapshots_can_be_evaluated_again(
     assert clocks == {kimg for kimg, _ in run.snapshots_done()}
 
 
-def test_the_same_command_finds_everything_done(results: Path, pgbench: Command) -> None:
+def test_the_same_command_finds_everything_done(
+    results: Path, pgbench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(results.parent / "cache"))
     records = sorted(results.glob("*/metrics.jsonl"))
     before = [path.stat().st_mtime_ns for path in records]
     again = pgbench(*ALL, "--out", results)
