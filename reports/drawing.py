@@ -108,7 +108,7 @@ def _drawn_by(process: Process, figures: Sequence[Figure]) -> list[dict[str, byt
 def _draw_for_another_process() -> None:
     importlib.import_module("matplotlib.backends.backend_svg")  # half a second, before it is asked
     if not (told := sys.stdin.read()):
-        os._exit(0)  # nothing had changed; to end in order takes a tenth of a second
+        os._exit(0)  # nothing had changed, and the report waits for this to end
     figures = [
         Figure(**{**one, "curves": tuple(Curve(**curve) for curve in one["curves"])})
         for one in json.loads(told)
