@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from pgbench.cli import SPINNING
 from pgbench.config import RunConfig, replace
-from pgbench.environment import choose_device
+from pgbench.environment import choose_device, keep_memory
 from pgbench.layers import Conv
 from pgbench.networks import Discriminator, Generator
 from pgbench.reproductions.table1 import row_config
@@ -189,6 +189,7 @@ def in_products(steps: Sequence[Callable[[], object]]) -> float:
 
 def our_steps(trainer: Trainer) -> tuple[Callable[[], object], Callable[[], object]]:
     """D's and G's step as the training makes them."""
+    keep_memory(large=trainer.config.data.resolution >= 64)
     point = trainer.point()
     count = 1000 * trainer.config.schedule.total_kimg
 

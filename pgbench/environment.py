@@ -1,5 +1,6 @@
 """Seeds, devices and versions: what a run depends on besides its configuration."""
 
+import ctypes
 import json
 import os
 import platform
@@ -17,6 +18,10 @@ from pydantic import JsonValue
 from pgbench.atomic import write_text_atomically
 
 _PACKAGES = ("pgbench", "torch", "numpy", "scipy", "scikit-image", "pillow", "safetensors")
+
+# glibc's M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX and M_ARENA_MAX.
+_KEEPING = ((-1, 2**31 - 1), (-2, 256 << 20), (-4, 0))
+_ONE_ARENA = (-8, 1)
 
 
 def seeded(seed: int, purpose: int) -> torch.Generator:
@@ -41,6 +46,16 @@ def choose_device(name: str, *, tf32: bool = False) -> torch.device:
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     return device
+
+
+def keep_memory(*, large: bool) -> None:
+    """Have glibc keep freed memory: new pages for every tensor cost up to a third of a step.
+
+    `large` tensors do not fit into the 64 MB heaps that threads have of their own.
+    """
+    tell = getattr(ctypes.CDLL(None), "mallopt", lambda option, value: None)
+    for option, value in (*_KEEPING, *[_ONE_ARENA] * large):
+        tell(option, value)
 
 
 def describe(device: torch.device) -> dict[str, JsonValue]:

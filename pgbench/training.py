@@ -17,7 +17,7 @@ from pgbench.compiling import Choice, compiled, compiles
 from pgbench.config import RunConfig
 from pgbench.data import Sampler
 from pgbench.distributed import ALONE, Share, World, joined_parts
-from pgbench.environment import out_of_memory, seeded
+from pgbench.environment import keep_memory, out_of_memory, seeded
 from pgbench.layers import fade_reals
 from pgbench.losses import DLoss, LsganNoise
 from pgbench.mode_networks import make_discriminator, make_generator
@@ -354,6 +354,7 @@ def train(
     A tick saves everything; `should_stop` makes one early. FloatingPointError when the run
     diverged: the last good state stays.
     """
+    keep_memory(large=trainer.config.data.resolution >= 64)
     with Stopwatch() as stopwatch, Journal(trainer, folder, stopwatch) as journal:
         stop = journal.finished
         stopwatch.restart()

@@ -1,6 +1,7 @@
 """Seeds, devices and what is noted of a session."""
 
 import json
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -132,3 +133,33 @@ def test_peak_memory_is_in_megabytes() -> None:
     block = bytearray(b"x" * 50_000_000)
     assert 50 < peak_memory_mb() < 50_000
     assert len(block)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no other allocator is told")
+@pytest.mark.parametrize("large", [False, True])
+def test_memory_that_was_freed_is_used_again_without_new_pages(large: bool) -> None:
+    code = f"""
+import resource
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from pgbench.environment import keep_memory
+
+def touch() -> None:
+    kept = [torch.zeros(10_000_000) for _ in range(4)]
+
+keep_memory(large={large})
+with ThreadPoolExecutor(1) as other:
+    for _ in range(8):
+        touch()
+        other.submit(touch).result()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        touch()
+        other.submit(touch).result()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    pages_of_all = 5 * 2 * 4 * 40_000_000 // 4096
+    assert int(done.stdout) < pages_of_all / 50
