@@ -9,7 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pgbench.small_conv import halved_lrelu
+from pgbench.small_norm import small_batch_norm
+
 SQRT2 = math.sqrt(2)
+
+
+def is_plain(x: Tensor) -> bool:
+    """Whether machine code of our own can be run on `x`."""
+    on_cpu = x.device.type == "cpu" and x.dtype == torch.float32
+    return on_cpu and not torch.compiler.is_compiling()
 
 
 class _Scaled(nn.Module):
@@ -135,12 +144,20 @@ class BatchNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(maps))
         self.bias = nn.Parameter(torch.zeros(maps))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, minibatches: int = 1) -> Tensor:
+        """`x` is so many minibatches, each normalised by itself."""
+        if is_plain(x):
+            return small_batch_norm(x, self.gain, self.bias, eps=self.eps, groups=minibatches)
+        return torch.cat([self._normalised(part) for part in x.chunk(minibatches)])
+
+    def _normalised(self, x: Tensor) -> Tensor:
         return F.batch_norm(x, None, None, self.gain, self.bias, training=True, eps=self.eps)
 
 
 class LayerNorm(nn.Module):
     """Normalises each sample over C, H, W (eps 1e-4); one scalar gain, a bias per map."""
+
+    eps = 1e-4
 
     def __init__(self, maps: int) -> None:
         super().__init__()
@@ -148,8 +165,16 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(maps))
 
     def forward(self, x: Tensor) -> Tensor:
+        if is_plain(x):
+            return self._normalised(x) + self.bias[:, None, None]
         gains = self.gain.expand_as(self.bias)
-        return F.group_norm(x, 1, weight=gains, bias=self.bias, eps=1e-4)
+        return F.group_norm(x, 1, weight=gains, bias=self.bias, eps=self.eps)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        """As batch normalisation of one map, where the maps of a sample are a group of images."""
+        gain, none = self.gain[None], torch.zeros(1)
+        maps = small_batch_norm(x.flatten(0, 1)[:, None], gain, none, eps=self.eps, groups=len(x))
+        return maps.reshape(x.shape)
 
 
 def pixelnorm(x: Tensor) -> Tensor:
@@ -246,6 +271,11 @@ def downscale(x: Tensor) -> Tensor:
     """2x2 mean of NCHW."""
     rows = x[:, :, ::2] + x[:, :, 1::2]  # several times as fast as avg_pool2d on a CPU
     return (rows[..., ::2] + rows[..., 1::2]) * 0.25
+
+
+def downscaled_lrelu(x: Tensor, slope: float) -> Tensor:
+    """The 2x2 mean of a leaky ReLU of NCHW."""
+    return halved_lrelu(x, slope) if is_plain(x) else downscale(F.leaky_relu(x, slope))
 
 
 def fade_reals(x: Tensor, lod: float) -> Tensor:

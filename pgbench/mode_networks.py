@@ -21,6 +21,8 @@ from pgbench.layers import (
     Linear,
     append_stddev,
     downscale,
+    downscaled_lrelu,
+    is_plain,
     upscaling,
 )
 from pgbench.networks import (
@@ -31,27 +33,16 @@ from pgbench.networks import (
     fraction_of,
     num_maps,
 )
-from pgbench.small_conv import (
-    halved_lrelu,
-    small_conv,
-    small_enlarging_conv,
-)
-from pgbench.small_norm import small_batch_norm
+from pgbench.small_conv import small_conv, small_enlarging_conv
 
 _FEW = 8  # maps; more of them fill a general kernel
-
-
-def _is_plain(x: Tensor) -> bool:
-    """Whether machine code of our own can be run on `x`."""
-    on_cpu = x.device.type == "cpu" and x.dtype == torch.float32
-    return on_cpu and not torch.compiler.is_compiling()
 
 
 class SmallConv(Conv):
     """A 3x3 or 1x1 convolution of a few maps, on a CPU with machine code of our own."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _is_plain(x):
+        if not is_plain(x):
             return super().forward(x)
         weight = self.weight if self.scale == 1.0 else self.weight * self.scale
         border = 1 - self.padding  # of zeros around 1x1 weights: faster than a general kernel
@@ -62,20 +53,10 @@ class SmallEnlargingConv(Conv):
     """A 3x3 convolution to few maps of what is enlarged before, on a CPU with code of our own."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _is_plain(x) or len(self.weight) > _FEW:
+        if not is_plain(x) or len(self.weight) > _FEW:
             return super().forward(x)
         x = small_enlarging_conv(x, upscaling(self.weight * self.scale))
         return x if self.bias is None else x + self.bias[:, None, None]
-
-
-class SmallBatchNorm(BatchNorm):
-    """Batch normalisation of a few maps, on a CPU with machine code of our own."""
-
-    def forward(self, x: Tensor, minibatches: int = 1) -> Tensor:
-        """`x` is so many minibatches, each normalised by itself."""
-        if _is_plain(x):
-            return small_batch_norm(x, self.gain, self.bias, eps=self.eps, groups=minibatches)
-        return torch.cat([super(SmallBatchNorm, self).forward(x) for x in x.chunk(minibatches)])
 
 
 class ModeGenerator(Generator):
@@ -93,7 +74,7 @@ class ModeGenerator(Generator):
                 above, maps, kernel=3, equalized=equalized, rng=rng, bias=bias, upscale=True
             )
         layer = GeneratorLayer(conv, maps, config, slope=0.3)
-        layer.norm = SmallBatchNorm(maps) if config.batch_norm else None
+        layer.norm = BatchNorm(maps) if config.batch_norm else None
         return nn.Sequential(layer)
 
     def _to_rgb(self, level: int, rng: torch.Generator) -> Conv:
@@ -110,13 +91,13 @@ class _DiscriminatorBlock(nn.Module):
         super().__init__()
         bias, equalized = not config.batch_norm, config.equalized_lr
         self.conv = SmallConv(maps_in, maps, kernel=3, equalized=equalized, rng=rng, bias=bias)
-        self.norm = SmallBatchNorm(maps) if config.batch_norm else None
+        self.norm = BatchNorm(maps) if config.batch_norm else None
 
     def forward(self, x: Tensor, minibatches: int) -> Tensor:
         """`x` is so many minibatches, each normalised by itself."""
         x = self.conv(x)
         x = x if self.norm is None else self.norm(x, minibatches)
-        return halved_lrelu(x, 0.2) if _is_plain(x) else downscale(F.leaky_relu(x, 0.2))
+        return downscaled_lrelu(x, 0.2)
 
 
 class ModeDiscriminator(nn.Module):

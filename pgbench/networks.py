@@ -7,6 +7,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,11 +23,13 @@ from pgbench.layers import (
     MinibatchDiscrimination,
     append_stddev,
     downscale,
+    downscaled_lrelu,
     input_noise,
     pixelnorm,
     upscale,
 )
 
+_Mean = Literal["none", "before", "after"]
 Noise = Iterator[Tensor] | None  # what multiplies the input of D's next convolution
 
 
@@ -150,11 +153,12 @@ class _DiscriminatorLayer(nn.Module):
         )
         self.norm = LayerNorm(maps_out) if config.layer_norm else None
 
-    def forward(self, x: Tensor, noise: Noise, *, pool: bool = False) -> Tensor:
-        """`pool` takes the 2x2 mean of what the convolution gives."""
+    def forward(self, x: Tensor, noise: Noise, *, mean: _Mean = "none") -> Tensor:
+        """`mean`: where the 2x2 mean is taken, before or after the activation."""
         x = self.conv(x if noise is None else x * next(noise))
-        x = downscale(x) if pool else x
-        return F.leaky_relu(x if self.norm is None else self.norm(x), 0.2)
+        x = downscale(x) if mean == "before" else x
+        x = x if self.norm is None else self.norm(x)
+        return downscaled_lrelu(x, 0.2) if mean == "after" else F.leaky_relu(x, 0.2)
 
 
 class _DiscriminatorBlock(nn.ModuleList):
@@ -166,8 +170,9 @@ class _DiscriminatorBlock(nn.ModuleList):
 
     def forward(self, x: Tensor, noise: Noise) -> Tensor:
         first, second = self
-        x = second(first(x, noise), noise, pool=self.fused)
-        return x if self.fused else downscale(x)
+        mean = "before" if self.fused else "after"
+        pooled: Tensor = second(first(x, noise), noise, mean=mean)
+        return pooled
 
 
 class Discriminator(nn.Module):
