@@ -194,10 +194,10 @@ def our_steps(trainer: Trainer) -> tuple[Callable[[], object], Callable[[], obje
     count = 1000 * trainer.config.schedule.total_kimg
 
     def d_step() -> None:
-        trainer._d_step(point, trainer._fakes_of(trainer._latents(point), point))
+        trainer._d_step(point, trainer._fakes(point).part)
         assert trainer.nimg < count
 
-    return d_step, lambda: trainer._g_step(point, trainer._latents(point))
+    return d_step, lambda: trainer._g_step(point, trainer._fakes(point, differentiable=True))
 
 
 def plain_steps(trainer: Trainer) -> tuple[Callable[[], object], Callable[[], object]]:

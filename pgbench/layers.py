@@ -83,7 +83,17 @@ class Conv(_Scaled):
             return F.conv_transpose2d(x, upscaling(weight), self.bias, stride=2, padding=1)
         if not self.padding and x.shape[2:] == weight.shape[2:]:  # one output: a matrix product
             return F.linear(x.flatten(1), weight.flatten(1), self.bias)[:, :, None, None]
+        if weight.shape[2:] == (1, 1) and self.bias is not None:
+            return _of_pixels(x, weight.flatten(1), self.bias)
         return F.conv2d(x, weight, self.bias, padding=self.padding)
+
+
+def _of_pixels(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A 1x1 convolution as a product with each image: several times as fast on a CPU."""
+    count, _, height, width = x.shape
+    weights = weight.expand(count, -1, -1)
+    products = torch.baddbmm(bias[:, None], weights, x.flatten(2))
+    return products.reshape(count, -1, height, width)
 
 
 def upscaling(weight: Tensor) -> Tensor:

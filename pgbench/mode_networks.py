@@ -39,14 +39,13 @@ _FEW = 8  # maps; more of them fill a general kernel
 
 
 class SmallConv(Conv):
-    """A 3x3 or 1x1 convolution of a few maps, on a CPU with machine code of our own."""
+    """A 3x3 convolution of a few maps, on a CPU with machine code of our own."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not is_plain(x):
             return super().forward(x)
         weight = self.weight if self.scale == 1.0 else self.weight * self.scale
-        border = 1 - self.padding  # of zeros around 1x1 weights: faster than a general kernel
-        return small_conv(x, F.pad(weight, [border] * 4) if border else weight, self.bias)
+        return small_conv(x, weight, self.bias)
 
 
 class SmallEnlargingConv(Conv):
@@ -167,7 +166,7 @@ class ModeDiscriminator(nn.Module):
         return F.leaky_relu(self.from_rgb[index](image), 0.2) if self.from_rgb else image
 
     def _from_rgb(self, maps: int, rng: torch.Generator) -> Conv:
-        return SmallConv(3, maps, kernel=1, equalized=self.config.equalized_lr, rng=rng)
+        return Conv(3, maps, kernel=1, equalized=self.config.equalized_lr, rng=rng)
 
 
 AnyDiscriminator = Discriminator | ModeDiscriminator

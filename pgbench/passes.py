@@ -2,7 +2,8 @@
 
 The gradient penalty costs as much as D's other two passes together. One after the other on all
 cores, each of their many small convolutions waits for the slowest core; side by side on half the
-cores they wait once. What they compute does not depend on it.
+cores they wait once. The cores of the first one, which is done earlier, can make meanwhile what is
+needed next. What they compute does not depend on it.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,12 +20,18 @@ _other = ThreadPoolExecutor(1, "penalty")
 
 
 def backward(
-    terms: Sequence[Term[Extra]], weights: Sequence[nn.Parameter], *, scale: float
+    terms: Sequence[Term[Extra]],
+    weights: Sequence[nn.Parameter],
+    scale: float,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> list[tuple[Tensor, Extra]]:
-    """Add the gradients of `scale` times the terms to the weights' own; returns the terms."""
+    """Add the gradients of `scale` times the terms to the weights' own; returns the terms.
+
+    `meanwhile` is called where cores would wait for the second of two terms, else not at all.
+    """
     cores = torch.get_num_threads()
     if len(terms) == 2 and cores > 1 and weights[0].device.type == "cpu":
-        found = _side_by_side(terms[0], terms[1], weights, cores)
+        found = _side_by_side(terms[0], terms[1], weights, cores, meanwhile)
     else:
         found = [_differentiated(term, weights) for term in terms]
     _add([gradients for gradients, _, _ in found], weights, scale)
@@ -35,7 +42,11 @@ _Found = tuple[Sequence[Tensor | None], Tensor, Extra]
 
 
 def _side_by_side(
-    one: Term[Extra], two: Term[Extra], weights: Sequence[nn.Parameter], cores: int
+    one: Term[Extra],
+    two: Term[Extra],
+    weights: Sequence[nn.Parameter],
+    cores: int,
+    meanwhile: Callable[[], object],
 ) -> list[_Found[Extra]]:
     def second() -> _Found[Extra]:
         torch.set_num_threads(cores // 2)
@@ -45,6 +56,7 @@ def _side_by_side(
     later = _other.submit(second)
     try:
         first = _differentiated(one, weights)
+        meanwhile()
     finally:
         later.exception()  # waits: the other one must not work on after an error here
         torch.set_num_threads(cores)

@@ -99,9 +99,11 @@ class Steps:
             _with_parts(penalty),
         ]
 
-    def g(self, z: Tensor, noise: Sequence[Tensor], place: Place) -> tuple[Tensor, Tensor]:
-        """G's loss on the images of latents, and these images, detached."""
-        fakes = self.fakes(z, place)
+    def g(
+        self, z: Tensor, noise: Sequence[Tensor], place: Place, fakes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """G's loss on the images of latents, if not made yet, and these images, detached."""
+        fakes = self.fakes(z, place) if fakes is None else fakes
         with self._autocast(z):
             scores = self.D.at(fakes, place.level, place.fraction, noise).float()
         return g_loss(scores, self.loss), fakes.detach()

@@ -8,6 +8,8 @@ import copy
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -34,6 +36,14 @@ _INIT_G, _INIT_D, _STEPS = 4, 5, 6  # purposes of the random streams
 _INIT_REALS = 500  # for the data-dependent initialisation of minibatch discrimination
 
 
+@dataclass(frozen=True)
+class Fakes:
+    """Latents of a minibatch, and what makes the images of a part of this process's share."""
+
+    z: Tensor
+    part: Callable[[int], Tensor]
+
+
 class Trainer:
     """Networks, optimisers and random state of one run, and one step of each kind."""
 
@@ -52,6 +62,7 @@ class Trainer:
         self.world = world
         self.compiling = compiling
         self.splits = 1  # parts that this process works on in turn, where memory is short
+        self._made: Tensor | None = None  # the next fakes, where they were made ahead
         self.minibatch = config.schedule.minibatch
         self.nimg = 0
         self.rng = seeded(config.seed, _STEPS)
@@ -81,13 +92,16 @@ class Trainer:
         point = self.point()
         self._follow(point)
         if self.config.optimiser.shared_step:
-            parts = self._g_step(point, self._latents(point))
-            fakes = joined_parts(parts, group=self._group)
-            self._d_step(point, lambda part: self._part(part).of(fakes))
+            parts = self._g_step(point, self._fakes(point, differentiable=True))
+            joined = joined_parts(parts, group=self._group)
+            self._d_step(point, lambda part: self._part(part).of(joined))
             return point
-        for _ in range(self.config.optimiser.n_critic):
-            self._d_step(point, self._fakes_of(self._latents(point), point))
-        self._g_step(point, self._latents(point))
+        fakes = self._fakes(point)
+        for more in reversed(range(self.config.optimiser.n_critic)):
+            following = cache(partial(self._fakes, point, differentiable=not more))
+            self._d_step(point, fakes.part, following)
+            fakes = following()
+        self._g_step(point, fakes)
         return point
 
     def state(self) -> dict[str, Any]:
@@ -173,14 +187,18 @@ class Trainer:
         shape = (point.minibatch, self.config.generator.latent_size)
         return torch.randn(shape, generator=self.rng).to(self.device)
 
-    def _fakes_of(self, z: Tensor, point: TrainingPoint) -> Callable[[int], Tensor]:
-        """Makes the fakes of a part of this process's share, without a graph."""
+    def _fakes(self, point: TrainingPoint, *, differentiable: bool = False) -> Fakes:
+        """Latents of a minibatch, and what makes the images of a part of this process's share."""
+        z = self._latents(point)
 
-        def fakes(part: int) -> Tensor:
-            with torch.no_grad():
+        def images(part: int) -> Tensor:
+            made, self._made = self._made, None
+            if made is not None:
+                return made
+            with torch.set_grad_enabled(differentiable):
                 return self.steps.fakes(self._share(part).of(z), self._place(point))
 
-        return fakes
+        return Fakes(z, images)
 
     def _place(self, point: TrainingPoint) -> Place:
         """Where the networks stand; compiled, one graph serves with and without a fade."""
@@ -195,8 +213,16 @@ class Trainer:
         strength, level = self.noise.strength, point.active_lods[0]
         return self.D.draw_noise(point.minibatch, level, strength=strength, rng=self.rng)
 
-    def _d_step(self, point: TrainingPoint, fakes: Callable[[int], Tensor]) -> None:
-        """Update D against the fakes of each part of this process's share."""
+    def _d_step(
+        self,
+        point: TrainingPoint,
+        fakes: Callable[[int], Tensor],
+        following: Callable[[], Fakes] | None = None,
+    ) -> None:
+        """Update D against the fakes of each part of this process's share.
+
+        The `following` ones, which do not depend on D, are made where a core waits for another.
+        """
         pixels = self._pixels(point, point.minibatch)
         mix = torch.rand(point.minibatch, generator=self.rng).to(self.device)
         noise = self._noise(point), self._noise(point)
@@ -208,25 +234,30 @@ class Trainer:
             place = self._place(point)
             return self.steps.d_terms(reals, fakes(part), share.of(mix), parts, place)
 
-        found = self._update("D", self.D, terms)
+        def ahead() -> None:
+            if following is not None and self.splits == 1:
+                self._made = following().part(0)
+
+        found = self._update("D", self.D, terms, ahead)
         for name, values in zip(DLoss._fields[1:], list(zip(*found, strict=True))[1:], strict=True):
             self.means.add(**{name: torch.stack(values).sum() / self.splits})
         self.nimg += point.minibatch
 
-    def _g_step(self, point: TrainingPoint, z: Tensor) -> list[Tensor]:
-        """Update G on the images of `z`; returns them, detached, part by part."""
+    def _g_step(self, point: TrainingPoint, fakes: Fakes) -> list[Tensor]:
+        """Update G on its fakes; returns them, detached, part by part."""
         noise = self._noise(point)
 
         def terms(part: int) -> list[Term[Tensor]]:
             share = self._share(part)
             parts = [share.of(tensor) for tensor in noise]
-            return [lambda: self.steps.g(share.of(z), parts, self._place(point))]
+            made = None if self.steps.is_compiled else fakes.part(part)
+            return [lambda: self.steps.g(share.of(fakes.z), parts, self._place(point), made)]
 
         self.D.requires_grad_(False)  # no weight gradients that nobody uses
-        fakes = self._update("G", self.G, terms)
+        images = self._update("G", self.G, terms)
         self.D.requires_grad_(True)
         self._average()
-        return fakes
+        return images
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -234,11 +265,15 @@ class Trainer:
         torch._foreach_lerp_(list(self.G_ema.parameters()), list(self.G.parameters()), weight)
 
     def _update(
-        self, name: str, network: nn.Module, terms: Callable[[int], list[Term[Extra]]]
+        self,
+        name: str,
+        network: nn.Module,
+        terms: Callable[[int], list[Term[Extra]]],
+        meanwhile: Callable[[], object] = lambda: None,
     ) -> list[Extra]:
         """One Adam step on the mean of the parts' losses; returns what their terms told."""
         adam = self.optimisers[name]
-        losses, extras = self._gradients(network, terms)
+        losses, extras = self._gradients(network, terms, meanwhile)
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         self.world.average(gradients)
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -250,7 +285,10 @@ class Trainer:
         return extras
 
     def _gradients(
-        self, network: nn.Module, terms: Callable[[int], list[Term[Extra]]]
+        self,
+        network: nn.Module,
+        terms: Callable[[int], list[Term[Extra]]],
+        meanwhile: Callable[[], object],
     ) -> tuple[Tensor, list[Extra]]:
         """Gradients of the mean loss of this process's parts; in more parts if memory is short."""
         weights = list(network.parameters())
@@ -259,7 +297,7 @@ class Trainer:
             found: list[tuple[Tensor, Extra]] = []
             try:
                 for part in range(self.splits):
-                    found += backward(terms(part), weights, scale=1 / self.splits)
+                    found += backward(terms(part), weights, 1 / self.splits, meanwhile)
                 total = torch.stack([value for value, _ in found]).sum() / self.splits
                 return total, [extra for _, extra in found]
             except RuntimeError as error:
@@ -295,7 +333,7 @@ class Trainer:
         more = self._splits_from(self.splits + 1)
         if more <= self.splits:
             return False
-        self.splits = more
+        self.splits, self._made = more, None
         log.warning("memory is short: each minibatch is worked on in %d parts", self.splits)
         return True
 

@@ -47,13 +47,13 @@ def test_gradients_and_values_do_not_depend_on_the_cores(
         found = torch.autograd.grad(value, weights, allow_unused=True)
         for total, gradient in zip(expected, found, strict=True):
             total += 0 if gradient is None else gradient
-    told = backward(terms(network), weights, scale=scale)
+    told = backward(terms(network), weights, scale)
     assert [extra for _, extra in told] == ["one", "two"]
     for weight, gradient in zip(weights, expected, strict=True):
         assert weight.grad is not None
         torch.testing.assert_close(weight.grad, scale * gradient)
     first = [weight.grad.clone() for weight in weights if weight.grad is not None]
-    backward(terms(network), weights, scale=scale)  # adds to what is there
+    backward(terms(network), weights, scale)  # adds to what is there
     for weight, once in zip(weights, first, strict=True):
         assert weight.grad is not None
         assert torch.equal(weight.grad, 2 * once)
@@ -64,7 +64,7 @@ def test_one_thread_and_two_agree_bit_for_bit(network: nn.Module) -> None:
     for count in (1, 2):
         torch.set_num_threads(count)
         network.zero_grad()
-        backward(terms(network), weights, scale=1)
+        backward(terms(network), weights, 1)
         found.append([weight.grad.clone() for weight in weights if weight.grad is not None])
     torch.set_num_threads(1)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
@@ -80,5 +80,15 @@ def test_an_error_of_either_term_is_raised_and_the_cores_given_back(
     both = terms(network)
     both[bad] = broken
     with pytest.raises(FloatingPointError, match="no number"):
-        backward(both, list(network.parameters()), scale=1)
+        backward(both, list(network.parameters()), 1)
     assert all(weight.grad is None for weight in network.parameters())
+
+
+def test_what_is_needed_next_is_made_meanwhile_where_a_core_waits(
+    cores: int, network: nn.Module
+) -> None:
+    made: list[int] = []
+    backward(
+        terms(network), list(network.parameters()), 1, lambda: made.append(torch.get_num_threads())
+    )
+    assert made == ([] if cores == 1 else [cores - cores // 2])
