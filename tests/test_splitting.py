@@ -71,10 +71,11 @@ def make(tiny_store: ImageStore) -> Make:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> Short:
-    """Let steps of D, of G or of both fail for more than `most` images at once."""
+    """Let steps of D, of G or of both, or the penalty, fail for more than `most` images at once."""
 
     def short(most: int, *, error: Exception = ERRORS[0], steps: str = "dg") -> None:
-        names = ("d_scores", "d_penalty") * ("d" in steps) + ("g",) * ("g" in steps)
+        names = ("d_scores",) * ("d" in steps) + ("g",) * ("g" in steps)
+        names += ("d_penalty",) * ("d" in steps or "p" in steps)
         for name in names:
             monkeypatch.setattr(Steps, name, limited(getattr(Steps, name), most, error))
 
@@ -117,6 +118,20 @@ def test_parts_give_what_the_whole_gives(
     assert split.noise.average == pytest.approx(whole.noise.average, rel=1e-6)
     assert farthest(whole, split) < ROUNDING
     assert split.means.take() == pytest.approx(whole.means.take(), rel=1e-4, abs=1e-6)
+
+
+def test_parts_are_the_same_where_fakes_are_made_ahead(
+    make: Make, tiny_config: TinyConfig, short: Short, two_threads: None
+) -> None:
+    """The first minibatch is split after its following fakes were made."""
+    whole, split = make(tiny_config("d")), make(tiny_config("d"))
+    for _ in range(3):
+        whole.step()
+    short(8, steps="p")
+    for _ in range(3):
+        split.step()
+    assert (whole.splits, split.splits) == (1, 2)
+    assert farthest(whole, split) < ROUNDING
 
 
 def test_it_is_told(

@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 )
 from torch import Tensor, nn
 
+from pgbench import training
 from pgbench.checkpoint import load_snapshot, load_state
 from pgbench.config import RunConfig
 from pgbench.data import Images, ImageStore, Sampler
@@ -101,6 +102,37 @@ def test_the_g_step_gives_d_no_gradients(make: Make, tiny_config: TinyConfig) ->
     assert len(seen) == 1
     assert all(weight.requires_grad for weight in trainer.D.parameters())
     assert not any(weight.requires_grad for weight in trainer.G_ema.parameters())
+
+
+@pytest.mark.parametrize("row", ["c", "e*", "g"])
+def test_fakes_made_ahead_are_those_made_in_turn(
+    row: str,
+    make: Make,
+    tiny_config: TinyConfig,
+    two_threads: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ahead, in_turn = (make(tiny_config(row)) for _ in range(2))
+    made: list[Tensor | None] = []
+    each = training.backward
+
+    def watched(terms: Any, weights: Any, scale: float, meanwhile: Any) -> Any:
+        found = each(terms, weights, scale, meanwhile)
+        made.append(ahead._made)
+        return found
+
+    monkeypatch.setattr(training, "backward", watched)
+    for _ in range(5):
+        ahead.step()
+    n_critic = ahead.config.optimiser.n_critic
+    assert [each is not None for each in made] == ([True] * n_critic + [False]) * 5
+    monkeypatch.setattr(
+        training, "backward", lambda terms, weights, scale, _: each(terms, weights, scale)
+    )
+    for _ in range(5):
+        in_turn.step()
+    for one, two in zip(ahead._networks().values(), in_turn._networks().values(), strict=True):
+        assert same(weights(one), weights(two))
 
 
 def test_n_critic_shows_new_reals_each_time(
