@@ -170,11 +170,15 @@ def measure(case: Case) -> tuple[float, float, float]:
     trainer.nimg = round(1000 * phases * both)
     trainer._follow(point := trainer.point())
     assert (point.resolution, point.lod) == (case.resolution, level)
-    d_step, g_step = plain_steps(trainer) if case.kind == "plain" else our_steps(trainer)
-    n_critic = config.optimiser.n_critic
-    seconds = n_critic * per_call(d_step, trainer) + per_call(g_step, trainer)
+    n_critic, share = config.optimiser.n_critic, math.nan
+    if case.kind == "plain":
+        d_step, g_step = plain_steps(trainer)
+        seconds = n_critic * per_call(d_step, trainer) + per_call(g_step, trainer)
+    else:
+        seconds = per_call(our_step(trainer), trainer)
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    share = in_products([*[d_step] * n_critic, g_step]) if case.kind == "plain" else math.nan
+    if case.kind == "plain":
+        share = in_products([*[d_step] * n_critic, g_step])
     return n_critic * point.minibatch / seconds, peak, share
 
 
@@ -187,17 +191,16 @@ def in_products(steps: Sequence[Callable[[], object]]) -> float:
     return sum(times.get(name, 0.0) for name in PRODUCTS) / sum(times.values())
 
 
-def our_steps(trainer: Trainer) -> tuple[Callable[[], object], Callable[[], object]]:
-    """D's and G's step as the training makes them."""
+def our_step(trainer: Trainer) -> Callable[[], object]:
+    """D's and G's steps as the training makes them, always at the same point."""
     keep_memory(large=trainer.config.data.resolution >= 64)
-    point = trainer.point()
-    count = 1000 * trainer.config.schedule.total_kimg
+    nimg = trainer.nimg
 
-    def d_step() -> None:
-        trainer._d_step(point, trainer._fakes(point).part)
-        assert trainer.nimg < count
+    def step() -> None:
+        trainer.nimg = nimg
+        trainer.step()
 
-    return d_step, lambda: trainer._g_step(point, trainer._fakes(point, differentiable=True))
+    return step
 
 
 def plain_steps(trainer: Trainer) -> tuple[Callable[[], object], Callable[[], object]]:
