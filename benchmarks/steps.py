@@ -1,11 +1,12 @@
 """Training steps next to a plain eager loop: images/s, share of the machine's rate, peak memory.
 
-`python benchmarks/steps.py [--network desktop table1] [--rows a g] [--resolutions 4 8] [--compile]`
+`python benchmarks/steps.py [--network desktop] [--rows a] [--resolutions 4 8] [--rounds 3]`
 
 The plain loop is what the definitions say, op by op: each of D's passes alone, upsampling before
 the convolution, default Adam, G_ema in a loop, and D's weight gradients also in G's step. Both
 train the same networks from the same weights at a whole resolution. Each measurement is a process
-of its own, so that its peak memory is its own; on quiet cores. "Products" is the share of the plain
+of its own, so that its peak memory is its own; on quiet cores, where `--rounds` evens out how
+their speed changes. "Products" is the share of the plain
 loop's time, on a CPU, inside convolutions, their derivatives and matrix products: nothing but fewer
 or faster products takes less than that.
 """
@@ -18,7 +19,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,7 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pgbench.cli import SPINNING
-from pgbench.config import RunConfig, replace
+from pgbench.config import RunConfig
+from pgbench.config import replace as changed
 from pgbench.environment import choose_device, keep_memory
 from pgbench.layers import Conv
 from pgbench.networks import Discriminator, Generator
@@ -155,7 +157,7 @@ class Case:
         config = row_config(
             self.row, profile=profile, dataset="noise", mirror=False, num_images=None, seed=0
         )
-        return replace(config, schedule={"growing": True})
+        return changed(config, schedule={"growing": True})
 
 
 def measure(case: Case) -> tuple[float, float, float]:
@@ -259,6 +261,7 @@ def main() -> None:
     parser.add_argument("--network", nargs="+", choices=list(FULL), default=list(FULL))
     parser.add_argument("--rows", nargs="+", default=["a", "g"])
     parser.add_argument("--resolutions", nargs="+", type=int, default=[4, 8, 16, 32, 64, 128])
+    parser.add_argument("--rounds", type=int, default=1, help="take medians of so many, in turn")
     parser.add_argument("--compile", action="store_true", help="measure compiled steps, too")
     options = parser.parse_args()
     rate = apart(matrix_rate, 0)
@@ -270,21 +273,26 @@ def main() -> None:
         for row in options.rows:
             for resolution in options.resolutions:
                 if resolution <= FULL[network]:
-                    report(network, row, resolution, rate, options.compile)
+                    case = Case(network, row, resolution, "ours")
+                    report(case, rate, rounds=options.rounds, compiled=options.compile)
 
 
-def report(network: str, row: str, resolution: int, rate: float, compiled: bool) -> None:
-    case = Case(network, row, resolution, "ours")
-    plain, plain_mb, products = apart(measure, Case(network, row, resolution, "plain"))
-    ours, ours_mb, _ = apart(measure, case, **SPINNING)
-    share = ours * products_per_real(case.config(), resolution) / rate
-    line = f"{network:7} {row:>3} {resolution:>4}²  {plain:7.1f}  {ours:7.1f}  {ours / plain:5.2f}"
-    line += f"  {products:8.0%}"
-    line += f"  {share:11.0%}  {plain_mb:8.0f}  {ours_mb:7.0f}"
+def report(case: Case, rate: float, *, rounds: int, compiled: bool) -> None:
+    kinds = ["plain", "ours", "compiled"] if compiled else ["plain", "ours"]
+    found = [[measured(replace(case, kind=kind)) for kind in kinds] for _ in range(rounds)]
+    (plain, plain_mb, products), (ours, ours_mb, _), *_ = np.median(found, axis=0)
+    ratios = [np.median([each[i][0] / each[0][0] for each in found]) for i in range(len(kinds))]
+    share = ours * products_per_real(case.config(), case.resolution) / rate
+    line = f"{case.network:7} {case.row:>3} {case.resolution:>4}²  {plain:7.1f}  {ours:7.1f}"
+    line += f"  {ratios[1]:5.2f}  {products:8.0%}  {share:11.0%}  {plain_mb:8.0f}  {ours_mb:7.0f}"
     if compiled:
-        rate_compiled, *_ = apart(measure, Case(network, row, resolution, "compiled"), **SPINNING)
-        line += f"  compiled {rate_compiled:.1f}, {rate_compiled / plain:.2f}"
+        line += f"  compiled {ratios[2]:.2f}"
     print(line, flush=True)
+
+
+def measured(case: Case) -> tuple[float, float, float]:
+    """In a fresh process, whose threads wait as the command's do unless it is the plain loop's."""
+    return apart(measure, case, **({} if case.kind == "plain" else SPINNING))
 
 
 if __name__ == "__main__":
