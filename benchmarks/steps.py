@@ -6,9 +6,9 @@ The plain loop is what the definitions say, op by op: each of D's passes alone, 
 the convolution, default Adam, G_ema in a loop, and D's weight gradients also in G's step. Both
 train the same networks from the same weights at a whole resolution. Each measurement is a process
 of its own, so that its peak memory is its own; on quiet cores, where `--rounds` evens out how
-their speed changes. "Products" is the share of the plain
-loop's time, on a CPU, inside convolutions, their derivatives and matrix products: nothing but fewer
-or faster products takes less than that.
+their speed changes. "Products" is the share of the plain loop's time, on a CPU, inside
+convolutions, their derivatives and matrix products: nothing but fewer or faster products takes less
+than that.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import multiprocessing
 import os
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -180,17 +180,20 @@ def measure(case: Case) -> tuple[float, float, float]:
         seconds = per_call(our_step(trainer), trainer)
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     if case.kind == "plain":
-        share = in_products([*[d_step] * n_critic, g_step])
+        share = in_products({d_step: n_critic, g_step: 1})
     return n_critic * point.minibatch / seconds, peak, share
 
 
-def in_products(steps: Sequence[Callable[[], object]]) -> float:
-    """The share of their time that the thread which makes the steps is inside products."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        for step in steps:
+def in_products(counts: dict[Callable[[], object], int]) -> float:
+    """The share of the time of so many steps that the thread which makes them is inside products."""
+    inside = total = 0.0
+    for step, count in counts.items():
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
             step()
-    times = {each.key: each.self_cpu_time_total for each in profile.key_averages()}
-    return sum(times.get(name, 0.0) for name in PRODUCTS) / sum(times.values())
+        times = {each.key: each.self_cpu_time_total for each in profile.key_averages()}
+        inside += count * sum(times.get(name, 0.0) for name in PRODUCTS)
+        total += count * sum(times.values())
+    return inside / total
 
 
 def our_step(trainer: Trainer) -> Callable[[], object]:
