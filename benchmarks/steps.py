@@ -185,7 +185,7 @@ def measure(case: Case) -> tuple[float, float, float]:
 
 
 def in_products(counts: dict[Callable[[], object], int]) -> float:
-    """The share of the time of so many steps that the thread which makes them is inside products."""
+    """The share of the time of so many steps that the thread making them is inside products."""
     inside = total = 0.0
     for step, count in counts.items():
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:

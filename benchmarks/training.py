@@ -20,7 +20,7 @@ import torch
 from pgbench.checkpoint import save_state
 from pgbench.config import RunConfig
 from pgbench.data import Sampler
-from pgbench.environment import choose_device
+from pgbench.environment import choose_device, keep_memory
 from pgbench.reproductions.table1 import ROWS, SCALES, row_config
 from pgbench.schedule import level_of_detail
 from pgbench.sources import open_dataset
@@ -82,6 +82,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     profile, device = options.profile, choose_device("auto")
     scale = SCALES[profile]
+    keep_memory(large=scale.resolution >= 64)
     store = open_dataset("portraits", resolution=scale.resolution, num_images=scale.num_images)
     sampler = Sampler(store, num_images=None, mirror=True, seed=0)
     print(f"{profile} on {device}, {torch.get_num_threads()} threads, images/s:")

@@ -1,5 +1,6 @@
-"""Layers of a few maps on a CPU, for which general kernels are far too large (table 4).
+"""Layers on a CPU: convolutions of a few maps (table 4), and the 2x2 means of any D.
 
+General kernels are far too large for the former and several passes over the values for the latter.
 The derivatives of a convolution are convolutions, those of a leaky ReLU and a mean are linear:
 those that D needs can be differentiated again, for the gradient penalty.
 """

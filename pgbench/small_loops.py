@@ -1,4 +1,4 @@
-"""The loops of layers of a few maps, as machine code (numba; table 4's networks).
+"""The loops of `small_conv.py`, as machine code (numba).
 
 A channel with a border of zeros lies in one row, so that a neighbour is an offset and all products
 of a weight are one loop over it. Arrays are contiguous.

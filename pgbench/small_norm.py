@@ -1,4 +1,4 @@
-"""Batch normalisation on a CPU as machine code (numba), with second derivatives (table 4).
+"""Batch and layer normalisation on a CPU as machine code (numba), with second derivatives.
 
 The gradient penalty differentiates the layer twice, which elsewhere is dozens of passes over the
 values. With x̂ = (x - mean) scale, scale = 1 / sqrt(variance + eps), y = gain x̂ + bias, and means
