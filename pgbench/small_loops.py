@@ -27,6 +27,12 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     return fast
 
 
+def inlined(function: Callable[P, R]) -> Callable[P, R]:
+    """A part of machine code: apart, code kept on disk would not round as code just made does."""
+    part: Callable[P, R] = njit(inline="always")(function)
+    return part
+
+
 @compiled
 def convolve(x: Floats, weight: Floats, bias: Floats, out: Floats) -> None:
     """Fill `out` (N, O, H, W)."""
@@ -93,7 +99,7 @@ def enlarge(x: Floats, weight: Floats, out: Floats) -> None:
                         line[2 * p + 1] = totals[1, y * pitch + p]
 
 
-@compiled
+@inlined
 def _add_fours(
     row: Floats, other: Floats, weight: Floats, more: Floats, total: Floats, pitch: int
 ) -> None:
@@ -140,7 +146,7 @@ def spread(h: Floats, x: Floats, slope: float, out: Floats) -> None:
                         spread[2 * p + j] = given[p] * (high if above else low)
 
 
-@compiled
+@inlined
 def _lay_out(image: Floats, rows: Floats) -> None:
     """Write each channel (H, W) of an image into its row, inside a border of zeros."""
     maps, height, width = image.shape
@@ -151,7 +157,7 @@ def _lay_out(image: Floats, rows: Floats) -> None:
                 rows[c, start + p] = image[c, y, p]
 
 
-@compiled
+@inlined
 def _add_products(row: Floats, weight: Floats, total: Floats, pitch: int) -> None:
     """Add a channel's nine products to all pixels; those of the border are nobody's."""
     a, b, c = weight[0, 0], weight[0, 1], weight[0, 2]
@@ -166,7 +172,7 @@ def _add_products(row: Floats, weight: Floats, total: Floats, pitch: int) -> Non
         )
 
 
-@compiled
+@inlined
 def _add_sums(row: Floats, gradient: Floats, out: Doubles, pitch: int) -> None:
     """Add the nine sums over all pixels of a channel times a gradient."""
     a = b = c = d = e = f = g = h = i = np.float32(0)

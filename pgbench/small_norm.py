@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pgbench.small_conv import array
-from pgbench.small_loops import Floats, compiled
+from pgbench.small_loops import Floats, compiled, inlined
 
 
 def small_batch_norm(
@@ -170,14 +170,14 @@ def normalise_again(
                     of_seen[p] = by_dy * p_dy + by_v * p_v + by_x * x_hat
 
 
-@compiled
+@inlined
 def _count(x: Floats) -> int:
     """Values of a channel."""
     images, _, pixels = x.shape
     return int(images * pixels)
 
 
-@compiled
+@inlined
 def _mean(x: Floats, c: int) -> float:
     """Of a channel."""
     total = 0.0
@@ -189,7 +189,7 @@ def _mean(x: Floats, c: int) -> float:
     return total / _count(x)
 
 
-@compiled
+@inlined
 def _mean_square(x: Floats, c: int, mean: np.float32) -> float:
     """Of what a channel's values are away from `mean`."""
     total = 0.0
@@ -201,7 +201,7 @@ def _mean_square(x: Floats, c: int, mean: np.float32) -> float:
     return total / _count(x)
 
 
-@compiled
+@inlined
 def _mean_product(h: Floats, other: Floats, c: int) -> float:
     total = 0.0
     for n in range(len(h)):
@@ -212,7 +212,7 @@ def _mean_product(h: Floats, other: Floats, c: int) -> float:
     return total / _count(h)
 
 
-@compiled
+@inlined
 def _means(
     h: Floats, x: Floats, c: int, mean: np.float32, scale: np.float32
 ) -> tuple[float, float]:

@@ -1,6 +1,10 @@
 """Our machine code against float64: values, first derivatives, and derivatives of derivatives."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -139,3 +143,47 @@ def test_batch_normalisation_of_groups(groups: int, shape: tuple[int, ...]) -> N
 def test_batch_normalisation_of_a_constant() -> None:
     x, gain, bias = torch.full((2, 1, 4, 4), 3.0), torch.ones(1), torch.zeros(1)
     assert not small_batch_norm(x, gain, bias, eps=1e-4).any()
+
+
+COMPUTED = """
+import hashlib
+import torch
+from pgbench.small_conv import halved_lrelu, small_conv, small_enlarging_conv
+from pgbench.small_norm import small_batch_norm
+
+torch.set_num_threads(1)
+found = hashlib.sha256()
+for side, maps in ((4, 16), (8, 8), (16, 4)):
+    rng = torch.Generator().manual_seed(side)
+    x, weight, fours = (
+        torch.randn(shape, generator=rng).requires_grad_()
+        for shape in ((8, maps, side, side), (3, maps, 3, 3), (maps, 3, 4, 4))
+    )
+    gain, bias = torch.ones(maps, requires_grad=True), torch.zeros(maps, requires_grad=True)
+    normal = small_batch_norm(x, gain, bias, eps=1e-4)
+    back = torch.autograd.grad((normal.tanh() * normal).sum(), [x, gain], create_graph=True)
+    again = torch.autograd.grad(sum((each.tanh() * each).sum() for each in back), [x, gain])
+    halved, larger = halved_lrelu(x, 0.2), small_enlarging_conv(x, fours)
+    both = small_conv(x, weight)
+    sums = torch.autograd.grad(both.square().sum(), [x, weight])
+    for each in (normal, *back, *again, halved, larger, both, *sums):
+        found.update(each.detach().numpy().tobytes())
+print(found.hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_code_kept_on_disk_rounds_as_code_just_made(tmp_path: Path) -> None:
+    """A run that is resumed by another process must not be another run."""
+    made, kept = (
+        subprocess.run(
+            [sys.executable, "-c", COMPUTED],
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for _ in range(2)
+    )
+    assert list(tmp_path.rglob("*.nbi"))
+    assert kept == made
