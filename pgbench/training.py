@@ -6,7 +6,6 @@ whose state is saved, so that a resumed run equals an uninterrupted one.
 
 import copy
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -22,6 +21,7 @@ from pgbench.distributed import ALONE, Share, World, joined_parts
 from pgbench.environment import keep_memory, out_of_memory, seeded
 from pgbench.layers import fade_reals
 from pgbench.losses import DLoss, LsganNoise
+from pgbench.means import Means
 from pgbench.mode_networks import make_discriminator, make_generator
 from pgbench.passes import Extra, Term, backward
 from pgbench.results import RunFolder
@@ -353,30 +353,6 @@ class Trainer:
                     f"a minibatch of {minibatch} in groups of {self._group} cannot be shared by "
                     f"{size} processes; start another number of them"
                 )
-
-
-class Means:
-    """Running means of scalars between two ticks, summed on the device."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._sums: dict[str, tuple[Tensor, int]] = {}
-
-    def add(self, **values: Tensor) -> None:
-        for name, value in values.items():
-            total, count = self._sums.get(name, (torch.zeros_like(value), 0))
-            self._sums[name] = total + value.detach(), count + 1
-
-    def take(self) -> dict[str, float]:
-        """The means since the last call; FloatingPointError when one is not finite."""
-        tensors = {name: total / count for name, (total, count) in self._sums.items()}
-        self._world.average(list(tensors.values()))
-        self._sums = {}
-        means = {name: tensor.item() for name, tensor in tensors.items()}
-        for name, mean in means.items():
-            if not math.isfinite(mean):
-                raise FloatingPointError(f"{name} is {mean}")
-        return means
 
 
 def train(
