@@ -9,10 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pgbench import winograd
 from pgbench.small_conv import halved_lrelu
 from pgbench.small_norm import small_batch_norm
+from pgbench.winograd import winograd_conv, winograd_enlarging_conv
 
 SQRT2 = math.sqrt(2)
+_MANY = 256  # maps, and tiles of 2x2 pixels, for which Winograd's products win back his transforms
 
 
 def is_plain(x: Tensor) -> bool:
@@ -78,6 +81,9 @@ class Conv(_Scaled):
         self.upscale = upscale
 
     def forward(self, x: Tensor) -> Tensor:
+        if self._is_large(x):
+            conv = winograd_enlarging_conv if self.upscale else winograd_conv
+            return conv(x, self.weight, self.bias, scale=self.scale)
         x, weight = self.scaled(x)
         if self.upscale:
             return F.conv_transpose2d(x, upscaling(weight), self.bias, stride=2, padding=1)
@@ -86,6 +92,11 @@ class Conv(_Scaled):
         if weight.shape[2:] == (1, 1) and self.bias is not None:
             return _of_pixels(x, weight.flatten(1), self.bias)
         return F.conv2d(x, weight, self.bias, padding=self.padding)
+
+    def _is_large(self, x: Tensor) -> bool:
+        tiles = x[:, 0].numel() // (1 if self.upscale else 4)
+        many = self.padding == 1 and min(*self.weight.shape[:2], tiles) >= _MANY
+        return many and is_plain(x) and winograd.IS_HERE
 
 
 def _of_pixels(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -20,10 +20,19 @@ _ORDER_IS_FREE = {"reassoc", "contract", "nsz"}  # of sums; NaN stays NaN
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Machine code, made at the first call and kept on disk where a folder can be written."""
+    return _machine_code(function, _ORDER_IS_FREE)
+
+
+def ordered(function: Callable[P, R]) -> Callable[P, R]:
+    """The same with sums in the order that is written."""
+    return _machine_code(function, set())
+
+
+def _machine_code(function: Callable[P, R], freedom: set[str]) -> Callable[P, R]:
     try:
-        fast: Callable[P, R] = njit(nogil=True, fastmath=_ORDER_IS_FREE, cache=True)(function)
+        fast: Callable[P, R] = njit(nogil=True, fastmath=freedom, cache=True)(function)
     except RuntimeError:
-        fast = njit(nogil=True, fastmath=_ORDER_IS_FREE)(function)
+        fast = njit(nogil=True, fastmath=freedom)(function)
     return fast
 
 

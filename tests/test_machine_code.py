@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pgbench.small_conv import (
-    halved_lrelu,
-    small_conv,
-    small_enlarging_conv,
-)
+from pgbench import winograd
+from pgbench.small_conv import halved_lrelu, small_conv, small_enlarging_conv
 from pgbench.small_norm import small_batch_norm
+from pgbench.winograd import winograd_conv, winograd_enlarging_conv
 
 Function = Callable[..., Tensor]
 
@@ -105,12 +104,74 @@ def test_the_gradient_penalty_of_a_small_discriminator() -> None:
     check(ours, penalty(convolved, halved), weights)
 
 
+SHAPES = [(1, 1, 1, 2, 2), (3, 5, 4, 4, 6), (2, 20, 33, 8, 8), (40, 3, 4, 12, 10), (1, 2, 3, 6, 90)]
+
+
+def of_scaled_weights(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return convolved(x, 0.3 * weight, bias)
+
+
+@pytest.mark.parametrize("tiles", [7, 1024])
+@pytest.mark.parametrize(("count", "maps_in", "maps_out", "height", "width"), SHAPES)
+def test_winograds_convolution(
+    count: int,
+    maps_in: int,
+    maps_out: int,
+    height: int,
+    width: int,
+    tiles: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where it takes a few images at a time."""
+    monkeypatch.setattr(winograd, "_TILES", tiles)
+    x, weight = drawn(count, maps_in, height, width), drawn(maps_out, maps_in, 3, 3, seed=1)
+    ours = partial(winograd_conv, scale=0.3)
+    check(ours, of_scaled_weights, [x, weight], twice=True)
+    check(ours, of_scaled_weights, [x, weight, drawn(maps_out, seed=2)], twice=True)
+
+
+@pytest.mark.parametrize("tiles", [7, 1024])
+@pytest.mark.parametrize(("count", "maps_in", "maps_out", "height", "width"), SHAPES)
+def test_winograds_enlarging_convolution(
+    count: int,
+    maps_in: int,
+    maps_out: int,
+    height: int,
+    width: int,
+    tiles: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(winograd, "_TILES", tiles)
+    x, weight = drawn(count, maps_in, height, width), drawn(maps_out, maps_in, 3, 3, seed=1)
+
+    def plain(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return of_scaled_weights(F.interpolate(x, scale_factor=2.0), weight, bias)
+
+    ours = partial(winograd_enlarging_conv, scale=0.3)
+    check(ours, plain, [x, weight])
+    check(ours, plain, [x, weight, drawn(maps_out, seed=2)])
+
+
+def test_winograds_convolutions_do_not_depend_on_the_cores() -> None:
+    x, weight = drawn(5, 7, 8, 8), drawn(6, 7, 3, 3, seed=1)
+    found: list[list[Tensor]] = []
+    for cores in (1, 2, 3):
+        torch.set_num_threads(cores)
+        found.append([])
+        for conv in (winograd_conv, winograd_enlarging_conv):
+            found[-1] += derivatives(partial(conv, scale=0.5), [x, weight], twice=False)
+        torch.set_num_threads(1)
+    for one, *others in zip(*found, strict=True):
+        assert all(torch.equal(one, other) for other in others)
+
+
 def test_other_layouts_in_memory_give_the_same() -> None:
     x, weight = drawn(2, 3, 8, 8), drawn(4, 3, 3, 3, seed=1)
     last = x.contiguous(memory_format=torch.channels_last)
     turned = weight.transpose(0, 1).contiguous().transpose(0, 1)
     assert torch.equal(small_conv(last, turned), small_conv(x, weight))
     assert torch.equal(halved_lrelu(last, 0.2), halved_lrelu(x, 0.2))
+    assert torch.equal(winograd_conv(last, turned, scale=1.0), winograd_conv(x, weight, scale=1.0))
 
 
 def test_what_is_no_number_stays_none() -> None:
@@ -118,6 +179,7 @@ def test_what_is_no_number_stays_none() -> None:
     x[0, 0, 1, 1] = float("nan")
     assert small_conv(x, drawn(3, 2, 3, 3)).isnan().any()
     assert halved_lrelu(x, 0.2).isnan().any()
+    assert winograd_conv(x, drawn(3, 2, 3, 3), scale=1.0).isnan().any()
 
 
 @pytest.mark.parametrize(
@@ -150,6 +212,7 @@ import hashlib
 import torch
 from pgbench.small_conv import halved_lrelu, small_conv, small_enlarging_conv
 from pgbench.small_norm import small_batch_norm
+from pgbench.winograd import winograd_conv
 
 torch.set_num_threads(1)
 found = hashlib.sha256()
@@ -166,7 +229,9 @@ for side, maps in ((4, 16), (8, 8), (16, 4)):
     halved, larger = halved_lrelu(x, 0.2), small_enlarging_conv(x, fours)
     both = small_conv(x, weight)
     sums = torch.autograd.grad(both.square().sum(), [x, weight])
-    for each in (normal, *back, *again, halved, larger, both, *sums):
+    tiled = winograd_conv(x, weight, scale=0.3)
+    sums += torch.autograd.grad(tiled.square().sum(), [x, weight])
+    for each in (normal, *back, *again, halved, larger, both, tiled, *sums):
         found.update(each.detach().numpy().tobytes())
 print(found.hexdigest())
 """
