@@ -9,19 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pgbench import winograd
+from pgbench.products import IS_HERE, differentiable_product
 from pgbench.small_conv import halved_lrelu
 from pgbench.small_norm import small_batch_norm
 from pgbench.winograd import winograd_conv, winograd_enlarging_conv
 
 SQRT2 = math.sqrt(2)
+_LARGE = 2**20  # weights for which oneDNN's products win back the way there
 _MANY = 256  # maps, and tiles of 2x2 pixels, for which Winograd's products win back his transforms
 
 
 def is_plain(x: Tensor) -> bool:
     """Whether machine code of our own can be run on `x`."""
     on_cpu = x.device.type == "cpu" and x.dtype == torch.float32
-    return on_cpu and not torch.compiler.is_compiling()
+    return on_cpu and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
 
 
 class _Scaled(nn.Module):
@@ -88,7 +89,7 @@ class Conv(_Scaled):
         if self.upscale:
             return F.conv_transpose2d(x, upscaling(weight), self.bias, stride=2, padding=1)
         if not self.padding and x.shape[2:] == weight.shape[2:]:  # one output: a matrix product
-            return F.linear(x.flatten(1), weight.flatten(1), self.bias)[:, :, None, None]
+            return _linear(x.flatten(1), weight.flatten(1), self.bias)[:, :, None, None]
         if weight.shape[2:] == (1, 1) and self.bias is not None:
             return _of_pixels(x, weight.flatten(1), self.bias)
         return F.conv2d(x, weight, self.bias, padding=self.padding)
@@ -96,7 +97,15 @@ class Conv(_Scaled):
     def _is_large(self, x: Tensor) -> bool:
         tiles = x[:, 0].numel() // (1 if self.upscale else 4)
         many = self.padding == 1 and min(*self.weight.shape[:2], tiles) >= _MANY
-        return many and is_plain(x) and winograd.IS_HERE
+        return many and is_plain(x) and IS_HERE
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear`; of many weights by oneDNN."""
+    if weight.numel() < _LARGE or not is_plain(x) or not IS_HERE:
+        return F.linear(x, weight, bias)
+    products = differentiable_product(x, weight)
+    return products if bias is None else products + bias
 
 
 def _of_pixels(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -136,7 +145,7 @@ class LatentConv(_Scaled):
 
     def forward(self, z: Tensor) -> Tensor:
         z, weight = self.scaled(z)
-        x = (z @ weight.flatten(1)).reshape(-1, *weight.shape[1:])
+        x = _linear(z, weight.flatten(1).t()).reshape(-1, *weight.shape[1:])
         return x if self.bias is None else x + self.bias[:, None, None]
 
 

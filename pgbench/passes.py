@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 Extra = TypeVar("Extra")
 Term = Callable[[], tuple[Tensor, Extra]]  # a scalar to minimise, and what else there is to tell
@@ -21,7 +21,7 @@ _other = ThreadPoolExecutor(1, "penalty")
 
 def backward(
     terms: Sequence[Term[Extra]],
-    weights: Sequence[nn.Parameter],
+    weights: Sequence[Tensor],
     scale: float,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> list[tuple[Tensor, Extra]]:
@@ -44,7 +44,7 @@ _Found = tuple[Sequence[Tensor | None], Tensor, Extra]
 def _side_by_side(
     one: Term[Extra],
     two: Term[Extra],
-    weights: Sequence[nn.Parameter],
+    weights: Sequence[Tensor],
     cores: int,
     meanwhile: Callable[[], object],
 ) -> list[_Found[Extra]]:
@@ -63,15 +63,13 @@ def _side_by_side(
     return [first, later.result()]
 
 
-def _differentiated(term: Term[Extra], weights: Sequence[nn.Parameter]) -> _Found[Extra]:
+def _differentiated(term: Term[Extra], weights: Sequence[Tensor]) -> _Found[Extra]:
     value, extra = term()
     gradients = torch.autograd.grad(value, weights, allow_unused=True)
     return gradients, value.detach(), extra
 
 
-def _add(
-    terms: Sequence[Sequence[Tensor | None]], weights: Sequence[nn.Parameter], scale: float
-) -> None:
+def _add(terms: Sequence[Sequence[Tensor | None]], weights: Sequence[Tensor], scale: float) -> None:
     """Add up the terms first, as two processes that make a part each do."""
     for weight, *gradients in zip(weights, *terms, strict=True):
         there = [gradient for gradient in gradients if gradient is not None]

@@ -70,7 +70,9 @@ class Trainer:
         self.G = make_generator(config.generator, seeded(config.seed, _INIT_G)).to(device)
         self.D = make_discriminator(config.discriminator, seeded(config.seed, _INIT_D)).to(device)
         self.G_ema = copy.deepcopy(self.G).requires_grad_(False)
-        self.optimisers = {"G": self._adam(self.G), "D": self._adam(self.D)}
+        networks = self._networks().items()
+        self.weights = {name: list[Tensor](network.parameters()) for name, network in networks}
+        self.optimisers = {"G": self._adam("G"), "D": self._adam("D")}
         self.means = Means(world)
         self._check_minibatches()
         point = self.point()
@@ -139,17 +141,17 @@ class Trainer:
 
     def check_weights(self) -> None:
         """FloatingPointError when a weight is not finite."""
-        for name, network in self._networks().items():
-            if not all(weight.isfinite().all() for weight in network.parameters()):
+        for name, weights in self.weights.items():
+            if not all(weight.isfinite().all() for weight in weights):
                 raise FloatingPointError(f"{name} has weights that are not finite")
 
     def _networks(self) -> dict[str, nn.Module]:
         return {"G": self.G, "D": self.D, "G_ema": self.G_ema}
 
-    def _adam(self, network: nn.Module) -> torch.optim.Adam:
+    def _adam(self, name: str) -> torch.optim.Adam:
         opt = self.config.optimiser
         betas = (opt.beta1, opt.beta2)
-        return torch.optim.Adam(network.parameters(), opt.lr, betas, opt.eps, fused=True)
+        return torch.optim.Adam(self.weights[name], opt.lr, betas, opt.eps, fused=True)
 
     def _steps_at(self, point: TrainingPoint) -> Steps:
         steps = Steps(self.G, self.D, self.config)
@@ -238,7 +240,7 @@ class Trainer:
             if following is not None and self.splits == 1:
                 self._made = following().part(0)
 
-        found = self._update("D", self.D, terms, ahead)
+        found = self._update("D", terms, ahead)
         for name, values in zip(DLoss._fields[1:], list(zip(*found, strict=True))[1:], strict=True):
             self.means.add(**{name: torch.stack(values).sum() / self.splits})
         self.nimg += point.minibatch
@@ -253,28 +255,29 @@ class Trainer:
             made = None if self.steps.is_compiled else fakes.part(part)
             return [lambda: self.steps.g(share.of(fakes.z), parts, self._place(point), made)]
 
-        self.D.requires_grad_(False)  # no weight gradients that nobody uses
-        images = self._update("G", self.G, terms)
-        self.D.requires_grad_(True)
+        for weight in self.weights["D"]:
+            weight.requires_grad = False  # no gradients that nobody uses
+        images = self._update("G", terms)
+        for weight in self.weights["D"]:
+            weight.requires_grad = True
         self._average()
         return images
 
     @torch.no_grad()
     def _average(self) -> None:
         weight = 1 - self.config.optimiser.ema
-        torch._foreach_lerp_(list(self.G_ema.parameters()), list(self.G.parameters()), weight)
+        torch._foreach_lerp_(self.weights["G_ema"], self.weights["G"], weight)
 
     def _update(
         self,
         name: str,
-        network: nn.Module,
         terms: Callable[[int], list[Term[Extra]]],
         meanwhile: Callable[[], object] = lambda: None,
     ) -> list[Extra]:
         """One Adam step on the mean of the parts' losses; returns what their terms told."""
         adam = self.optimisers[name]
-        losses, extras = self._gradients(network, terms, meanwhile)
-        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        losses, extras = self._gradients(self.weights[name], terms, meanwhile)
+        gradients = [weight.grad for weight in self.weights[name] if weight.grad is not None]
         self.world.average(gradients)
         norm = torch.nn.utils.get_total_norm(gradients)
         adam.step()
@@ -286,14 +289,14 @@ class Trainer:
 
     def _gradients(
         self,
-        network: nn.Module,
+        weights: list[Tensor],
         terms: Callable[[int], list[Term[Extra]]],
         meanwhile: Callable[[], object],
     ) -> tuple[Tensor, list[Extra]]:
         """Gradients of the mean loss of this process's parts; in more parts if memory is short."""
-        weights = list(network.parameters())
         while True:
-            network.zero_grad()
+            for weight in weights:
+                weight.grad = None
             found: list[tuple[Tensor, Extra]] = []
             try:
                 for part in range(self.splits):

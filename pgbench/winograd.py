@@ -1,8 +1,7 @@
 """3x3 convolutions of many maps on a CPU by Winograd's products: 16 instead of 36.
 
-`winograd_loops.py` has the transforms. Between them lie sixteen matrix products, made by oneDNN as
-the convolutions of torch are; its `torch.matmul` is far slower on some processors. The cores share
-the channels and the products, so that values depend neither on their number nor on each other.
+`winograd_loops.py` has the transforms. Between them lie sixteen matrix products. The cores share
+the channels and the products, so that values do not depend on how many there are.
 """
 
 import os
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pgbench.products import product
 from pgbench.small_conv import array
 from pgbench.small_loops import Floats
 from pgbench.winograd_loops import (
@@ -29,7 +29,6 @@ from pgbench.winograd_loops import (
     transform_turned,
 )
 
-IS_HERE = hasattr(torch.ops.mkldnn, "_linear_pointwise")  # not every torch has oneDNN
 _TILES = 1024  # at a time: they take 32 kB a channel
 _ENLARGED = (0, 1, 3, 4, 5, 7, 12, 13, 15)  # the others are zero where pixels come in pairs
 
@@ -180,7 +179,7 @@ def _products(left: Tensor, right: Tensor, *, enlarged: bool) -> list[Tensor]:
 
     def multiply(first: int, last: int) -> None:
         for k in kept[first:last]:
-            found[k] = torch.ops.mkldnn._linear_pointwise(left[k], right[k], None, "none", [], "")
+            found[k] = product(left[k], right[k])
 
     _share(len(kept), multiply)
     return found

@@ -66,6 +66,22 @@ def test_convolutions_of_many_maps(equalized, upscaled):
     assert (found - expected).norm().item() < 1e-6 * expected.norm().item()
 
 
+@both_kinds
+def test_products_of_many_weights(equalized):
+    """The last convolution of D, and the first of G."""
+    dense = Conv(260, 256, kernel=4, valid=True, equalized=equalized, rng=rng())
+    latent = LatentConv(256, 260, equalized=equalized, rng=rng())
+    dense.bias.data.normal_(generator=rng(1))
+    x, z = normal(5, 260, 4, 4), normal(5, 256)
+    bias = dense.bias.double()
+    for found, expected in (
+        (dense(x.float()), F.conv2d(x, at_run_time(dense).double(), bias)),
+        (latent(z.float()), torch.tensordot(z, at_run_time(latent).double(), dims=1)),
+    ):
+        assert found.shape == expected.shape
+        assert (found - expected).norm().item() < 1e-6 * expected.norm().item()
+
+
 @every_weight
 @both_kinds
 def test_runtime_weights_have_the_standard_deviation_of_he(make, std, equalized):

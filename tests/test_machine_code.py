@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgbench import winograd
+from pgbench.products import differentiable_product
 from pgbench.small_conv import halved_lrelu, small_conv, small_enlarging_conv
 from pgbench.small_norm import small_batch_norm
 from pgbench.winograd import winograd_conv, winograd_enlarging_conv
@@ -152,6 +153,16 @@ def test_winograds_enlarging_convolution(
     check(ours, plain, [x, weight, drawn(maps_out, seed=2)])
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_product(transposed: bool) -> None:
+    """Its derivative lies in memory as the operand does."""
+    a, b = drawn(5, 7), drawn(7, 6, seed=1).t() if transposed else drawn(6, 7, seed=1)
+    check(differentiable_product, lambda a, b: a @ b.t(), [a, b], twice=True)
+    b.requires_grad_()
+    (gradient,) = torch.autograd.grad(differentiable_product(a, b).sum(), b)
+    assert gradient.stride() == b.stride()
+
+
 def test_winograds_convolutions_do_not_depend_on_the_cores() -> None:
     x, weight = drawn(5, 7, 8, 8), drawn(6, 7, 3, 3, seed=1)
     found: list[list[Tensor]] = []
@@ -210,6 +221,7 @@ def test_batch_normalisation_of_a_constant() -> None:
 COMPUTED = """
 import hashlib
 import torch
+from pgbench.products import differentiable_product
 from pgbench.small_conv import halved_lrelu, small_conv, small_enlarging_conv
 from pgbench.small_norm import small_batch_norm
 from pgbench.winograd import winograd_conv
