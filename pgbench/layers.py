@@ -15,7 +15,7 @@ from pgbench.small_norm import small_batch_norm
 from pgbench.winograd import winograd_conv, winograd_enlarging_conv
 
 SQRT2 = math.sqrt(2)
-_LARGE = 2**20  # weights for which oneDNN's products win back the way there
+_LARGE = 2**19  # weights for which oneDNN's products win back the way there
 _MANY = 256  # maps, and tiles of 2x2 pixels, for which Winograd's products win back his transforms
 
 
