@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pgbench.products import IS_HERE, differentiable_product
 from pgbench.small_conv import halved_lrelu
 from pgbench.small_norm import small_batch_norm
-from pgbench.winograd import winograd_conv, winograd_enlarging_conv
+from pgbench.winograd import winograd_conv
 
 SQRT2 = math.sqrt(2)
 _LARGE = 2**19  # weights for which oneDNN's products win back the way there
@@ -83,8 +83,9 @@ class Conv(_Scaled):
 
     def forward(self, x: Tensor) -> Tensor:
         if self._is_large(x):
-            conv = winograd_enlarging_conv if self.upscale else winograd_conv
-            return conv(x, self.weight, self.bias, scale=self.scale)
+            x = upscale(x) if self.upscale else x
+            given = x, self.weight, self.bias
+            return winograd_conv(*given, scale=self.scale, enlarged=self.upscale)
         x, weight = self.scaled(x)
         if self.upscale:
             return F.conv_transpose2d(x, upscaling(weight), self.bias, stride=2, padding=1)

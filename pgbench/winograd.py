@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from pgbench.products import product
 from pgbench.small_conv import array
@@ -33,21 +31,16 @@ _TILES = 1024  # at a time: they take 32 kB a channel
 _ENLARGED = (0, 1, 3, 4, 5, 7, 12, 13, 15)  # the others are zero where pixels come in pairs
 
 
-def winograd_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, scale: float) -> Tensor:
+def winograd_conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, scale: float, enlarged: bool = False
+) -> Tensor:
     """`F.conv2d` with padding 1 of x by `scale` times `weight` (maps_out, maps_in, 3, 3).
 
-    x is NCHW float32 on the CPU, of even height and width; differentiable twice.
+    x is NCHW float32 on the CPU, of even height and width; where nearest neighbour has `enlarged`
+    it, 9 products do for 36. Differentiable as often as you like.
     """
-    convolved: Tensor = _Convolution.apply(x, weight, bias, scale, False)
+    convolved: Tensor = _Convolution.apply(x, weight, bias, scale, enlarged, False)
     return convolved
-
-
-def winograd_enlarging_conv(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, scale: float
-) -> Tensor:
-    """The same of x enlarged by nearest neighbour, 9 products instead of 36; not twice so."""
-    enlarged: Tensor = _Enlarging.apply(x, weight, bias, scale)
-    return enlarged
 
 
 class _Convolution(torch.autograd.Function):
@@ -55,23 +48,29 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, scale: float, turned: bool
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        scale: float,
+        enlarged: bool,
+        turned: bool,
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.scale, ctx.turned = scale, turned
-        return _convolved(x, _transformed(weight, scale, turned=turned), bias)
+        ctx.scale, ctx.enlarged, ctx.turned = scale, enlarged, turned
+        return _convolved(x, _transformed(weight, scale, turned=turned), bias, enlarged=enlarged)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         to_x, to_weight, to_bias, *_ = ctx.needs_input_grad
+        back = weight, None, ctx.scale, False, not ctx.turned
         pair = (gradient, x) if ctx.turned else (x, gradient)
         return (
-            _Convolution.apply(gradient, weight, None, ctx.scale, not ctx.turned) if to_x else None,
-            _WeightGradient.apply(*pair, ctx.scale) if to_weight else None,
+            _Convolution.apply(gradient, *back) if to_x else None,
+            _WeightGradient.apply(*pair, ctx.scale, ctx.enlarged) if to_weight else None,
             gradient.sum((0, 2, 3)) if to_bias else None,
-            None,
-            None,
+            *(None, None, None),
         )
 
 
@@ -79,47 +78,24 @@ class _WeightGradient(torch.autograd.Function):
     """(N, C, H, W) and a gradient (N, O, H, W) -> (O, C, 3, 3)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gradient: Tensor, scale: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, gradient: Tensor, scale: float, enlarged: bool) -> Tensor:
         ctx.save_for_backward(x, gradient)
-        ctx.scale = scale
-        return _correlated(x, gradient, scale)
+        ctx.scale, ctx.enlarged = scale, enlarged
+        return _correlated(x, gradient, scale, enlarged=enlarged)
 
     @staticmethod
-    def backward(ctx: Any, again: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, again: Tensor) -> tuple[Tensor | None, ...]:
         x, gradient = ctx.saved_tensors
-        to_x, to_gradient, _ = ctx.needs_input_grad
+        to_x, to_gradient, *_ = ctx.needs_input_grad
+        back, forth = (False, True), (ctx.enlarged, False)
         return (
-            _Convolution.apply(gradient, again, None, ctx.scale, True) if to_x else None,
-            _Convolution.apply(x, again, None, ctx.scale, False) if to_gradient else None,
-            None,
+            _Convolution.apply(gradient, again, None, ctx.scale, *back) if to_x else None,
+            _Convolution.apply(x, again, None, ctx.scale, *forth) if to_gradient else None,
+            *(None, None),
         )
 
 
-class _Enlarging(torch.autograd.Function):
-    """(N, C, H, W), (O, C, 3, 3) and perhaps a bias (O,) -> (N, O, 2H, 2W)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, scale: float) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.scale = scale
-        return _convolved(x, _transformed(weight, scale), bias, enlarged=True)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        to_x, to_weight, to_bias, _ = ctx.needs_input_grad
-        return (
-            _sum_of_fours(_convolved(gradient, _transformed(weight, ctx.scale, turned=True)))
-            if to_x
-            else None,
-            _correlated(x, gradient, ctx.scale, enlarged=True) if to_weight else None,
-            gradient.sum((0, 2, 3)) if to_bias else None,
-            None,
-        )
-
-
-def _transformed(weight: Tensor, scale: float, *, turned: bool = False) -> Tensor:
+def _transformed(weight: Tensor, scale: float, *, turned: bool) -> Tensor:
     """Weights (O, C, 3, 3) -> (16, O, C), or (16, C, O) if turned."""
     maps_out, maps_in = weight.shape[:2]
     out = torch.empty((16, maps_in, maps_out) if turned else (16, maps_out, maps_in))
@@ -128,11 +104,9 @@ def _transformed(weight: Tensor, scale: float, *, turned: bool = False) -> Tenso
     return out
 
 
-def _convolved(
-    x: Tensor, weights: Tensor, bias: Tensor | None = None, *, enlarged: bool = False
-) -> Tensor:
-    """(N, C, H, W) and transformed weights (16, O, C) -> (N, O, H, W), 2H and 2W if enlarged."""
-    x, maps = _upscaled(x) if enlarged else x, weights.shape[1]
+def _convolved(x: Tensor, weights: Tensor, bias: Tensor | None, *, enlarged: bool) -> Tensor:
+    """(N, C, H, W) and transformed weights (16, O, C) -> (N, O, H, W)."""
+    maps = weights.shape[1]
     out = torch.empty((len(x), maps, *x.shape[2:]))
     start = np.zeros(maps, np.float32) if bias is None else array(bias)
     for part in _parts(out):
@@ -142,9 +116,9 @@ def _convolved(
     return out
 
 
-def _correlated(x: Tensor, gradient: Tensor, scale: float, *, enlarged: bool = False) -> Tensor:
+def _correlated(x: Tensor, gradient: Tensor, scale: float, *, enlarged: bool) -> Tensor:
     """(N, C, H, W) and a gradient (N, O, H, W) -> (O, C, 3, 3)."""
-    x, maps_in, maps_out = _upscaled(x) if enlarged else x, x.shape[1], gradient.shape[1]
+    maps_in, maps_out = x.shape[1], gradient.shape[1]
     sums: list[Tensor] = []
     for part in _parts(gradient):
         tiles = _gathered(x[part])
@@ -187,16 +161,6 @@ def _products(left: Tensor, right: Tensor, *, enlarged: bool) -> list[Tensor]:
 
 def _arrays(tensors: list[Tensor]) -> tuple[Floats, ...]:
     return tuple(map(array, tensors))
-
-
-def _upscaled(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="nearest")
-
-
-def _sum_of_fours(x: Tensor) -> Tensor:
-    """Enlarging by nearest neighbour, transposed."""
-    rows = x[:, :, ::2] + x[:, :, 1::2]
-    return rows[..., ::2] + rows[..., 1::2]
 
 
 def _share(count: int, work: Callable[..., None], *given: object) -> None:

@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgbench import winograd
+from pgbench.layers import upscale
 from pgbench.products import differentiable_product
 from pgbench.small_conv import halved_lrelu, small_conv, small_enlarging_conv
 from pgbench.small_norm import small_batch_norm
-from pgbench.winograd import winograd_conv, winograd_enlarging_conv
+from pgbench.winograd import winograd_conv
 
 Function = Callable[..., Tensor]
 
@@ -108,6 +109,10 @@ def test_the_gradient_penalty_of_a_small_discriminator() -> None:
 SHAPES = [(1, 1, 1, 2, 2), (3, 5, 4, 4, 6), (2, 20, 33, 8, 8), (40, 3, 4, 12, 10), (1, 2, 3, 6, 90)]
 
 
+def enlarging(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return winograd_conv(upscale(x), weight, bias, scale=0.3, enlarged=True)
+
+
 def of_scaled_weights(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return convolved(x, 0.3 * weight, bias)
 
@@ -146,11 +151,10 @@ def test_winograds_enlarging_convolution(
     x, weight = drawn(count, maps_in, height, width), drawn(maps_out, maps_in, 3, 3, seed=1)
 
     def plain(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return of_scaled_weights(F.interpolate(x, scale_factor=2.0), weight, bias)
+        return of_scaled_weights(upscale(x), weight, bias)
 
-    ours = partial(winograd_enlarging_conv, scale=0.3)
-    check(ours, plain, [x, weight])
-    check(ours, plain, [x, weight, drawn(maps_out, seed=2)])
+    check(enlarging, plain, [x, weight], twice=True)
+    check(enlarging, plain, [x, weight, drawn(maps_out, seed=2)], twice=True)
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -169,8 +173,8 @@ def test_winograds_convolutions_do_not_depend_on_the_cores() -> None:
     for cores in (1, 2, 3):
         torch.set_num_threads(cores)
         found.append([])
-        for conv in (winograd_conv, winograd_enlarging_conv):
-            found[-1] += derivatives(partial(conv, scale=0.5), [x, weight], twice=False)
+        for conv in (partial(winograd_conv, scale=0.3), enlarging):
+            found[-1] += derivatives(conv, [x, weight], twice=False)
         torch.set_num_threads(1)
     for one, *others in zip(*found, strict=True):
         assert all(torch.equal(one, other) for other in others)
