@@ -1,7 +1,6 @@
 """Matrix products on a CPU, by oneDNN as the convolutions of torch are.
 
-Those of torch itself are made by MKL, which on processors of other makers takes two to three times
-as long.
+Those of torch itself are made by MKL, which is slower on processors of other makers.
 """
 
 from typing import Any
