@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgbench.environment import keep_memory
-from pgbench.layers import upscale, upscaling
 from pgbench.products import differentiable_product
 from pgbench.winograd import winograd_conv
 
@@ -28,14 +27,6 @@ def direct(x: Tensor, weight: Tensor) -> Tensor:
 
 def winograd(x: Tensor, weight: Tensor) -> Tensor:
     return winograd_conv(x, weight, scale=1.0)
-
-
-def enlarging(x: Tensor, weight: Tensor) -> Tensor:
-    return F.conv_transpose2d(x, upscaling(weight), stride=2, padding=1)
-
-
-def winograd_enlarging(x: Tensor, weight: Tensor) -> Tensor:
-    return winograd_conv(upscale(x), weight, scale=1.0, enlarged=True)
 
 
 def times(functions: list[Callable[[], object]]) -> list[float]:
@@ -84,7 +75,6 @@ def main() -> None:
         weight = 0.05 * torch.randn(maps, maps, 3, 3, generator=rng)
         name = f"{count} x {maps} maps of {side}x{side}"
         compare(name, direct, winograd, x, weight)
-        compare(f"{name}, enlarged", enlarging, winograd_enlarging, x, weight)
     for rows, inner, columns in [(16, 512, 1024), (16, 512, 8192), (64, 8192, 512)]:
         a = torch.randn(rows, inner, generator=rng)
         b = torch.randn(columns, inner, generator=rng)

@@ -83,9 +83,7 @@ class Conv(_Scaled):
 
     def forward(self, x: Tensor) -> Tensor:
         if self._is_large(x):
-            x = upscale(x) if self.upscale else x
-            given = x, self.weight, self.bias
-            return winograd_conv(*given, scale=self.scale, enlarged=self.upscale)
+            return winograd_conv(x, self.weight, self.bias, scale=self.scale)
         x, weight = self.scaled(x)
         if self.upscale:
             return F.conv_transpose2d(x, upscaling(weight), self.bias, stride=2, padding=1)
@@ -96,9 +94,8 @@ class Conv(_Scaled):
         return F.conv2d(x, weight, self.bias, padding=self.padding)
 
     def _is_large(self, x: Tensor) -> bool:
-        tiles = x[:, 0].numel() // (1 if self.upscale else 4)
-        many = self.padding == 1 and min(*self.weight.shape[:2], tiles) >= _MANY
-        return many and is_plain(x) and IS_HERE
+        many = min(*self.weight.shape[:2], x[:, 0].numel() // 4) >= _MANY
+        return many and self.padding == 1 and not self.upscale and is_plain(x) and IS_HERE
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

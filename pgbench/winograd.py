@@ -28,18 +28,14 @@ from pgbench.winograd_loops import (
 )
 
 _TILES = 1024  # at a time: they take 32 kB a channel
-_ENLARGED = (0, 1, 3, 4, 5, 7, 12, 13, 15)  # the others are zero where pixels come in pairs
 
 
-def winograd_conv(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, scale: float, enlarged: bool = False
-) -> Tensor:
+def winograd_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, scale: float) -> Tensor:
     """`F.conv2d` with padding 1 of x by `scale` times `weight` (maps_out, maps_in, 3, 3).
 
-    x is NCHW float32 on the CPU, of even height and width; where nearest neighbour has `enlarged`
-    it, 9 products do for 36. Differentiable as often as you like.
+    x is NCHW float32 on the CPU, of even height and width; differentiable as often as you like.
     """
-    convolved: Tensor = _Convolution.apply(x, weight, bias, scale, enlarged, False)
+    convolved: Tensor = _Convolution.apply(x, weight, bias, scale, False)
     return convolved
 
 
@@ -48,29 +44,23 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        scale: float,
-        enlarged: bool,
-        turned: bool,
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, scale: float, turned: bool
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.scale, ctx.enlarged, ctx.turned = scale, enlarged, turned
-        return _convolved(x, _transformed(weight, scale, turned=turned), bias, enlarged=enlarged)
+        ctx.scale, ctx.turned = scale, turned
+        return _convolved(x, _transformed(weight, scale, turned=turned), bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         to_x, to_weight, to_bias, *_ = ctx.needs_input_grad
-        back = weight, None, ctx.scale, False, not ctx.turned
         pair = (gradient, x) if ctx.turned else (x, gradient)
         return (
-            _Convolution.apply(gradient, *back) if to_x else None,
-            _WeightGradient.apply(*pair, ctx.scale, ctx.enlarged) if to_weight else None,
+            _Convolution.apply(gradient, weight, None, ctx.scale, not ctx.turned) if to_x else None,
+            _WeightGradient.apply(*pair, ctx.scale) if to_weight else None,
             gradient.sum((0, 2, 3)) if to_bias else None,
-            *(None, None, None),
+            None,
+            None,
         )
 
 
@@ -78,20 +68,19 @@ class _WeightGradient(torch.autograd.Function):
     """(N, C, H, W) and a gradient (N, O, H, W) -> (O, C, 3, 3)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gradient: Tensor, scale: float, enlarged: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, gradient: Tensor, scale: float) -> Tensor:
         ctx.save_for_backward(x, gradient)
-        ctx.scale, ctx.enlarged = scale, enlarged
-        return _correlated(x, gradient, scale, enlarged=enlarged)
+        ctx.scale = scale
+        return _correlated(x, gradient, scale)
 
     @staticmethod
-    def backward(ctx: Any, again: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, again: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, gradient = ctx.saved_tensors
-        to_x, to_gradient, *_ = ctx.needs_input_grad
-        back, forth = (False, True), (ctx.enlarged, False)
+        to_x, to_gradient, _ = ctx.needs_input_grad
         return (
-            _Convolution.apply(gradient, again, None, ctx.scale, *back) if to_x else None,
-            _Convolution.apply(x, again, None, ctx.scale, *forth) if to_gradient else None,
-            *(None, None),
+            _Convolution.apply(gradient, again, None, ctx.scale, True) if to_x else None,
+            _Convolution.apply(x, again, None, ctx.scale, False) if to_gradient else None,
+            None,
         )
 
 
@@ -104,19 +93,19 @@ def _transformed(weight: Tensor, scale: float, *, turned: bool) -> Tensor:
     return out
 
 
-def _convolved(x: Tensor, weights: Tensor, bias: Tensor | None, *, enlarged: bool) -> Tensor:
+def _convolved(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
     """(N, C, H, W) and transformed weights (16, O, C) -> (N, O, H, W)."""
     maps = weights.shape[1]
     out = torch.empty((len(x), maps, *x.shape[2:]))
     start = np.zeros(maps, np.float32) if bias is None else array(bias)
     for part in _parts(out):
         tiles = _gathered(x[part])
-        products = _products(weights, tiles.transpose(1, 2), enlarged=enlarged)
+        products = _products(weights, tiles.transpose(1, 2))
         _share(maps, scatter, _arrays(products), start, out[part].numpy())
     return out
 
 
-def _correlated(x: Tensor, gradient: Tensor, scale: float, *, enlarged: bool) -> Tensor:
+def _correlated(x: Tensor, gradient: Tensor, scale: float) -> Tensor:
     """(N, C, H, W) and a gradient (N, O, H, W) -> (O, C, 3, 3)."""
     maps_in, maps_out = x.shape[1], gradient.shape[1]
     sums: list[Tensor] = []
@@ -124,7 +113,7 @@ def _correlated(x: Tensor, gradient: Tensor, scale: float, *, enlarged: bool) ->
         tiles = _gathered(x[part])
         spreading = torch.empty((16, maps_out, tiles.shape[2]))
         _share(maps_out, spread, array(gradient[part]), spreading.numpy())
-        found = _products(spreading, tiles, enlarged=enlarged)
+        found = _products(spreading, tiles)
         sums = [a.add_(b) for a, b in zip(sums, found, strict=True)] if sums else found
     out = torch.empty((maps_out, maps_in, 3, 3))
     nine = out.numpy().reshape(maps_out, maps_in, 9)
@@ -146,16 +135,15 @@ def _gathered(x: Tensor) -> Tensor:
     return out
 
 
-def _products(left: Tensor, right: Tensor, *, enlarged: bool) -> list[Tensor]:
+def _products(left: Tensor, right: Tensor) -> list[Tensor]:
     """Sixteen matrices left (R, K) times right (S, K) transposed, (R, S)."""
-    found = [torch.zeros(left.shape[1], right.shape[1])] * 16
-    kept = _ENLARGED if enlarged else range(16)
+    found = [torch.empty(0)] * 16
 
     def multiply(first: int, last: int) -> None:
-        for k in kept[first:last]:
+        for k in range(first, last):
             found[k] = product(left[k], right[k])
 
-    _share(len(kept), multiply)
+    _share(16, multiply)
     return found
 
 

@@ -189,12 +189,8 @@ def transform_back(
     mixed = np.empty((12, maps), np.float32)
     for o in range(first, last):
         for i in range(4):
-            u0, u1, u2, u3 = (
-                sums[4 * i][o],
-                sums[4 * i + 1][o],
-                sums[4 * i + 2][o],
-                sums[4 * i + 3][o],
-            )
+            u0, u1 = sums[4 * i][o], sums[4 * i + 1][o]
+            u2, u3 = sums[4 * i + 2][o], sums[4 * i + 3][o]
             for c in range(maps):
                 both = _HALF * (u1[c] + u2[c])
                 mixed[3 * i, c] = u0[c] + both

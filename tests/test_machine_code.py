@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgbench import winograd
-from pgbench.layers import upscale
 from pgbench.products import differentiable_product
 from pgbench.small_conv import halved_lrelu, small_conv, small_enlarging_conv
 from pgbench.small_norm import small_batch_norm
@@ -109,10 +108,6 @@ def test_the_gradient_penalty_of_a_small_discriminator() -> None:
 SHAPES = [(1, 1, 1, 2, 2), (3, 5, 4, 4, 6), (2, 20, 33, 8, 8), (40, 3, 4, 12, 10), (1, 2, 3, 6, 90)]
 
 
-def enlarging(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return winograd_conv(upscale(x), weight, bias, scale=0.3, enlarged=True)
-
-
 def of_scaled_weights(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return convolved(x, 0.3 * weight, bias)
 
@@ -136,27 +131,6 @@ def test_winograds_convolution(
     check(ours, of_scaled_weights, [x, weight, drawn(maps_out, seed=2)], twice=True)
 
 
-@pytest.mark.parametrize("tiles", [7, 1024])
-@pytest.mark.parametrize(("count", "maps_in", "maps_out", "height", "width"), SHAPES)
-def test_winograds_enlarging_convolution(
-    count: int,
-    maps_in: int,
-    maps_out: int,
-    height: int,
-    width: int,
-    tiles: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(winograd, "_TILES", tiles)
-    x, weight = drawn(count, maps_in, height, width), drawn(maps_out, maps_in, 3, 3, seed=1)
-
-    def plain(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return of_scaled_weights(upscale(x), weight, bias)
-
-    check(enlarging, plain, [x, weight], twice=True)
-    check(enlarging, plain, [x, weight, drawn(maps_out, seed=2)], twice=True)
-
-
 @pytest.mark.parametrize("transposed", [False, True])
 def test_a_product(transposed: bool) -> None:
     """Its derivative lies in memory as the operand does."""
@@ -169,12 +143,10 @@ def test_a_product(transposed: bool) -> None:
 
 def test_winograds_convolutions_do_not_depend_on_the_cores() -> None:
     x, weight = drawn(5, 7, 8, 8), drawn(6, 7, 3, 3, seed=1)
-    found: list[list[Tensor]] = []
+    found = []
     for cores in (1, 2, 3):
         torch.set_num_threads(cores)
-        found.append([])
-        for conv in (partial(winograd_conv, scale=0.3), enlarging):
-            found[-1] += derivatives(conv, [x, weight], twice=False)
+        found.append(derivatives(partial(winograd_conv, scale=0.3), [x, weight], twice=False))
         torch.set_num_threads(1)
     for one, *others in zip(*found, strict=True):
         assert all(torch.equal(one, other) for other in others)
