@@ -4,6 +4,7 @@ All activations are float32 NCHW. Initial weights are drawn from the `rng` that 
 """
 
 import math
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -94,8 +95,10 @@ class Conv(_Scaled):
         return F.conv2d(x, weight, self.bias, padding=self.padding)
 
     def _is_large(self, x: Tensor) -> bool:
-        many = min(*self.weight.shape[:2], x[:, 0].numel() // 4) >= _MANY
-        return many and self.padding == 1 and not self.upscale and is_plain(x) and IS_HERE
+        maps_out, maps_in, *_ = self.weight.shape
+        if min(maps_out, maps_in, x.numel() // maps_in // 4) < _MANY:
+            return False
+        return self.padding == 1 and not self.upscale and is_plain(x) and IS_HERE
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -208,7 +211,37 @@ class LayerNorm(nn.Module):
 def pixelnorm(x: Tensor) -> Tensor:
     """x / sqrt(mean over maps of x^2 + 1e-8), for (N, C) or (N, C, H, W) (section 4.2)."""
     x = _not_rounded(x)
-    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
+    if torch.compiler.is_compiling():
+        return x * _pixel_scale(x)
+    normalised, _ = _PixelNorm.apply(x)
+    return cast(Tensor, normalised)
+
+
+def _pixel_scale(x: Tensor) -> Tensor:
+    return torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
+
+
+class _PixelNorm(torch.autograd.Function):
+    """x (N, C, ...) -> y = s x and s; both are all that its derivatives need, of any order."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        scale = _pixel_scale(x)
+        y = x * scale
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(y, scale)
+        return y, scale
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, dscale: Tensor | None) -> Tensor:
+        """s (dy - y (mean(dy y) + s ds / C)); ds comes from second derivatives alone."""
+        y, scale = ctx.saved_tensors
+        dy = torch.zeros_like(y) if dy is None else dy
+        along = (dy * y).mean(dim=1, keepdim=True)
+        if dscale is not None:
+            along = along + scale * dscale / y.shape[1]
+        dx: Tensor = scale * (dy - y * along)
+        return dx
 
 
 def append_stddev(x: Tensor, group: int | None = None, *, minibatches: int = 1) -> Tensor:

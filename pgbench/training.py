@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pgbench.adam import update
 from pgbench.compiling import Choice, compiled, compiles
 from pgbench.config import RunConfig
 from pgbench.data import Sampler
@@ -279,8 +280,8 @@ class Trainer:
         losses, extras = self._gradients(self.weights[name], terms, meanwhile)
         gradients = [weight.grad for weight in self.weights[name] if weight.grad is not None]
         self.world.average(gradients)
-        norm = torch.nn.utils.get_total_norm(gradients)
-        adam.step()
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        update(adam)
         self.means.add(**{f"{name}_loss": losses, f"{name}_grad_norm": norm})
         if name == "D" and self.config.loss.kind == "lsgan":
             self.world.average([losses])
