@@ -157,7 +157,8 @@ class Case:
         config = row_config(
             self.row, profile=profile, dataset="noise", mirror=False, num_images=None, seed=0
         )
-        return changed(config, schedule={"growing": True})
+        phases = {"train_kimg": 600.0, "fade_kimg": 600.0}  # a measurement ends within one
+        return changed(config, schedule={"growing": True, **phases})
 
 
 def measure(case: Case) -> tuple[float, float, float]:
@@ -178,6 +179,7 @@ def measure(case: Case) -> tuple[float, float, float]:
         seconds = n_critic * per_call(d_step, trainer) + per_call(g_step, trainer)
     else:
         seconds = per_call(our_step(trainer), trainer)
+        assert trainer.point().lod == level, "the measurement left its phase"
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     if case.kind == "plain":
         share = in_products({d_step: n_critic, g_step: 1})
@@ -197,15 +199,9 @@ def in_products(counts: dict[Callable[[], object], int]) -> float:
 
 
 def our_step(trainer: Trainer) -> Callable[[], object]:
-    """D's and G's steps as the training makes them, always at the same point."""
+    """D's and G's steps as the training makes them."""
     keep_memory(large=trainer.config.data.resolution >= 64)
-    nimg = trainer.nimg
-
-    def step() -> None:
-        trainer.nimg = nimg
-        trainer.step()
-
-    return step
+    return trainer.step
 
 
 def plain_steps(trainer: Trainer) -> tuple[Callable[[], object], Callable[[], object]]:

@@ -64,6 +64,7 @@ class Trainer:
         self.compiling = compiling
         self.splits = 1  # parts that this process works on in turn, where memory is short
         self._made: Tensor | None = None  # the next fakes, where they were made ahead
+        self._read: tuple[tuple[int, int, int], Tensor] | None = None  # reals, perhaps the next
         self.minibatch = config.schedule.minibatch
         self.nimg = 0
         self.rng = seeded(config.seed, _STEPS)
@@ -175,12 +176,16 @@ class Trainer:
 
     def _initialise_from_reals(self, point: TrainingPoint) -> None:
         count = min(_INIT_REALS, self.sampler.num_images)
-        reals = self._to_reals(self._pixels(point, count), point)
+        reals = self._to_reals(self._pixels(0, count, point.resolution), point)
         self.D.initialise_from_reals(reals, point.lod)
 
-    def _pixels(self, point: TrainingPoint, count: int) -> Tensor:
-        """The next `count` reals, NCHW uint8."""
-        return torch.from_numpy(self.sampler.batch(self.nimg, count, resolution=point.resolution))
+    def _pixels(self, first: int, count: int, resolution: int) -> Tensor:
+        """Reals `first` to `first + count`, NCHW uint8, if they are not those read last."""
+        asked = first, count, resolution
+        if self._read is None or self._read[0] != asked:
+            pixels = self.sampler.batch(first, count, resolution=resolution)
+            self._read = asked, torch.from_numpy(pixels)
+        return self._read[1]
 
     def _to_reals(self, pixels: Tensor, point: TrainingPoint) -> Tensor:
         """Faded reals, NCHW float32 in [-1, 1], of pixels."""
@@ -224,10 +229,12 @@ class Trainer:
     ) -> None:
         """Update D against the fakes of each part of this process's share.
 
-        The `following` ones, which do not depend on D, are made where a core waits for another.
+        Where a core waits for another it makes the `following` ones, which do not depend on D, and
+        reads the next reals.
         """
-        pixels = self._pixels(point, point.minibatch)
-        mix = torch.rand(point.minibatch, generator=self.rng).to(self.device)
+        minibatch, resolution = point.minibatch, point.resolution
+        pixels = self._pixels(self.nimg, minibatch, resolution)
+        mix = torch.rand(minibatch, generator=self.rng).to(self.device)
         noise = self._noise(point), self._noise(point)
 
         def terms(part: int) -> list[Term[DLoss]]:
@@ -240,11 +247,12 @@ class Trainer:
         def ahead() -> None:
             if following is not None and self.splits == 1:
                 self._made = following().part(0)
+            self._pixels(self.nimg + minibatch, minibatch, resolution)
 
         found = self._update("D", terms, ahead)
         for name, values in zip(DLoss._fields[1:], list(zip(*found, strict=True))[1:], strict=True):
             self.means.add(**{name: torch.stack(values).sum() / self.splits})
-        self.nimg += point.minibatch
+        self.nimg += minibatch
 
     def _g_step(self, point: TrainingPoint, fakes: Fakes) -> list[Tensor]:
         """Update G on its fakes; returns them, detached, part by part."""

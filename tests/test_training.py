@@ -135,10 +135,50 @@ def test_fakes_made_ahead_are_those_made_in_turn(
         assert same(weights(one), weights(two))
 
 
+@pytest.mark.parametrize(("row", "steps"), [("c", 1), ("g", 3)])
+def test_reals_are_read_ahead_but_once(
+    row: str,
+    steps: int,
+    make: Make,
+    tiny_config: TinyConfig,
+    two_threads: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainer = make(tiny_config(row))
+    asked = watched_batches(trainer, monkeypatch)
+    for _ in range(steps):
+        trainer.step()
+        assert asked[-1][0] == trainer.nimg
+    assert [first for first, _ in asked] == list(range(0, trainer.nimg + 1, 16))
+
+
+def test_reals_read_ahead_at_another_resolution_are_read_again(
+    make: Make, tiny_config: TinyConfig, two_threads: None
+) -> None:
+    trainer = make(tiny_config("g"))
+    sides = set()
+    while len(sides) < 3:
+        sides.add(resolution := trainer.step().resolution)
+        assert trainer._read is not None
+        assert trainer._read[1].shape[2:] == (resolution, resolution)
+    assert sides == {4, 8, 16}
+
+
 def test_n_critic_shows_new_reals_each_time(
     make: Make, tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make(tiny_config("c"))
+    asked = watched_batches(trainer, monkeypatch)
+    for _ in range(2):
+        trainer.step()
+    assert trainer.nimg == 2 * 5 * 16
+    assert asked == [(16 * k, 16) for k in range(10)]
+    steps = {name: adam_steps(trainer, name) for name in ("G", "D")}
+    assert steps == {"G": 1, "D": 5}  # cleared between: the first fade began at 64 images
+
+
+def watched_batches(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Position and number of the images that are asked of the sampler from here on."""
     asked = []
     batch = trainer.sampler.batch
 
@@ -147,12 +187,7 @@ def test_n_critic_shows_new_reals_each_time(
         return batch(position, count, resolution=resolution)
 
     monkeypatch.setattr(trainer.sampler, "batch", watched)
-    for _ in range(2):
-        trainer.step()
-    assert trainer.nimg == 2 * 5 * 16
-    assert asked == [(16 * k, 16) for k in range(10)]
-    steps = {name: adam_steps(trainer, name) for name in ("G", "D")}
-    assert steps == {"G": 1, "D": 5}  # cleared between: the first fade began at 64 images
+    return asked
 
 
 def adam_steps(trainer: Trainer, name: str) -> int:
