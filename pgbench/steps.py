@@ -119,6 +119,6 @@ def _with_parts(loss: Callable[[], DLoss]) -> Term[DLoss]:
 
     def term() -> tuple[Tensor, DLoss]:
         found = loss()
-        return found.total, found
+        return found.total, DLoss(*(part.detach() for part in found))  # lets go of the graph
 
     return term
