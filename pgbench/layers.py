@@ -4,7 +4,6 @@ All activations are float32 NCHW. Initial weights are drawn from the `rng` that 
 """
 
 import math
-from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from pgbench.winograd import winograd_conv
 
 SQRT2 = math.sqrt(2)
 _LARGE = 2**19  # weights for which oneDNN's products win back the way there
+_ROW = 4096  # values of a loop, at most: their sums are float32
 _MANY = 256  # maps, and tiles of 2x2 pixels, for which Winograd's products win back his transforms
 
 
@@ -202,46 +202,22 @@ class LayerNorm(nn.Module):
         return F.group_norm(x, 1, weight=gains, bias=self.bias, eps=self.eps)
 
     def _normalised(self, x: Tensor) -> Tensor:
-        """As batch normalisation of one map, where the maps of a sample are a group of images."""
+        """As batch normalisation of one map, where the maps of a sample are a group of images.
+
+        Small maps lie side by side in one image: a loop over 16 pixels is not worth its start.
+        """
+        count, maps, height, width = x.shape
+        together = math.gcd(maps, max(1, _ROW // (height * width)))
+        images = x.reshape(count * maps // together, 1, together * height, width)
         gain, none = self.gain[None], torch.zeros(1)
-        maps = small_batch_norm(x.flatten(0, 1)[:, None], gain, none, eps=self.eps, groups=len(x))
-        return maps.reshape(x.shape)
+        normalised = small_batch_norm(images, gain, none, eps=self.eps, groups=count)
+        return normalised.reshape(x.shape)
 
 
 def pixelnorm(x: Tensor) -> Tensor:
     """x / sqrt(mean over maps of x^2 + 1e-8), for (N, C) or (N, C, H, W) (section 4.2)."""
     x = _not_rounded(x)
-    if torch.compiler.is_compiling():
-        return x * _pixel_scale(x)
-    normalised, _ = _PixelNorm.apply(x)
-    return cast(Tensor, normalised)
-
-
-def _pixel_scale(x: Tensor) -> Tensor:
-    return torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
-
-
-class _PixelNorm(torch.autograd.Function):
-    """x (N, C, ...) -> y = s x and s; both are all that its derivatives need, of any order."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        scale = _pixel_scale(x)
-        y = x * scale
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(y, scale)
-        return y, scale
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor | None, dscale: Tensor | None) -> Tensor:
-        """s (dy - y (mean(dy y) + s ds / C)); ds comes from second derivatives alone."""
-        y, scale = ctx.saved_tensors
-        dy = torch.zeros_like(y) if dy is None else dy
-        along = (dy * y).mean(dim=1, keepdim=True)
-        if dscale is not None:
-            along = along + scale * dscale / y.shape[1]
-        dx: Tensor = scale * (dy - y * along)
-        return dx
+    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
 
 
 def append_stddev(x: Tensor, group: int | None = None, *, minibatches: int = 1) -> Tensor:

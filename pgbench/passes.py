@@ -48,19 +48,20 @@ def _side_by_side(
     cores: int,
     meanwhile: Callable[[], object],
 ) -> list[_Found[Extra]]:
-    def second() -> _Found[Extra]:
-        torch.set_num_threads(cores // 2)
-        return _differentiated(two, weights)
-
-    torch.set_num_threads(cores - cores // 2)
-    later = _other.submit(second)
-    try:
-        first = _differentiated(one, weights)
+    def first() -> _Found[Extra]:
+        torch.set_num_threads(cores - cores // 2)
+        found = _differentiated(one, weights)
         meanwhile()
+        return found
+
+    beside = _other.submit(first)
+    torch.set_num_threads(cores // 2)
+    try:
+        second = _differentiated(two, weights)
     finally:
-        later.exception()  # waits: the other one must not work on after an error here
+        beside.exception()  # waits: it must not work on after an error here
         torch.set_num_threads(cores)
-    return [first, later.result()]
+    return [beside.result(), second]
 
 
 def _differentiated(term: Term[Extra], weights: Sequence[Tensor]) -> _Found[Extra]:

@@ -160,13 +160,6 @@ def test_pixelnorm_of_0_is_0():
     assert not pixelnorm(torch.zeros(1, 4, 2, 2)).any()
 
 
-@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 2, 2)])
-def test_first_and_second_derivatives_of_pixelnorm(shape):
-    x, v = normal(*shape).requires_grad_(), normal(*shape).flip(0).requires_grad_()
-    assert torch.autograd.gradcheck(pixelnorm, x)
-    assert torch.autograd.gradgradcheck(pixelnorm, x, v)
-
-
 def transcribed_stddev(x, groups):
     """The appended map, image by image: sqrt(var + 1e-8) over a group, averaged."""
     maps = np.empty((len(x), 1, *x.shape[2:]))
