@@ -2,8 +2,8 @@
 
 The gradient penalty costs as much as D's other two passes together. One after the other on all
 cores, each of their many small convolutions waits for the slowest core; side by side on half the
-cores they wait once. The cores of the first one, which is done earlier, can make meanwhile what is
-needed next. What they compute does not depend on it.
+cores they wait once. The cores of the other passes, which are done earlier, can make meanwhile what
+is needed next. What they compute does not depend on it.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from torch import Tensor
 Extra = TypeVar("Extra")
 Term = Callable[[], tuple[Tensor, Extra]]  # a scalar to minimise, and what else there is to tell
 
-_other = ThreadPoolExecutor(1, "penalty")
+_other = ThreadPoolExecutor(1, "beside")
 
 
 def backward(
@@ -48,6 +48,8 @@ def _side_by_side(
     cores: int,
     meanwhile: Callable[[], object],
 ) -> list[_Found[Extra]]:
+    """The second term, which takes longer, in this thread: another one begins a little later."""
+
     def first() -> _Found[Extra]:
         torch.set_num_threads(cores - cores // 2)
         found = _differentiated(one, weights)

@@ -1,5 +1,6 @@
 """Layers in closed form and against plain float64 transcriptions."""
 
+import copy
 import math
 
 import numpy as np
@@ -227,6 +228,29 @@ def test_layer_norm_against_numpy():
     expected = 1.5 * (plain - mean) / np.sqrt(var + 1e-4) + bias
     np.testing.assert_allclose(layer(x).detach().numpy(), expected, rtol=1e-9)
     assert sum(p.numel() for p in layer.parameters()) == 1 + 3
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 5, 5), (2, 48, 16, 16), (2, 5, 64, 80)])
+def test_layer_norm_as_machine_code_is_that_of_torch(shape):
+    """However many maps share a loop: 6, 16 and 1; with both derivatives."""
+    layer = LayerNorm(shape[1])
+    with torch.no_grad():
+        layer.gain.fill_(1.5)
+        layer.bias.copy_(normal(shape[1]))
+    exact = copy.deepcopy(layer).double()
+    x, v = normal(*shape) + 1, normal(*shape, seed=1)
+    for found, expected in zip(derived(layer, x, v), derived(exact, x, v), strict=True):
+        error = (found.double() - expected).abs().max() / expected.abs().max()
+        assert error < 1e-5
+
+
+def derived(layer, x, v):
+    """y, the gradients of y v by x, and those of their squares by x and the gain."""
+    x, v = (each.to(layer.gain.dtype) for each in (x, v))
+    x.requires_grad_()
+    y = layer(x)
+    (dx,) = torch.autograd.grad((y * v).sum(), x, create_graph=True)
+    return y, dx, *torch.autograd.grad(dx.square().sum(), (x, layer.gain))
 
 
 @pytest.mark.parametrize("mode", [True, False])
