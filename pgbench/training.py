@@ -180,7 +180,7 @@ class Trainer:
         self.D.initialise_from_reals(reals, point.lod)
 
     def _pixels(self, first: int, count: int, resolution: int) -> Tensor:
-        """Reals `first` to `first + count`, NCHW uint8, if they are not those read last."""
+        """Reals `first` to `first + count`, NCHW uint8; those asked for last are kept."""
         asked = first, count, resolution
         if self._read is None or self._read[0] != asked:
             pixels = self.sampler.batch(first, count, resolution=resolution)
