@@ -79,4 +79,12 @@ def _add(terms: Sequence[Sequence[Tensor | None]], weights: Sequence[Tensor], sc
         if there:
             total = sum(there[1:], there[0])
             scaled = total if scale == 1 else total * scale
-            weight.grad = scaled if weight.grad is None else weight.grad + scaled
+            added = scaled if weight.grad is None else weight.grad + scaled
+            weight.grad = _lying_as(weight, added)
+
+
+def _lying_as(weight: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient in memory as the weight is: torch's fused Adam takes both as they lie there."""
+    if gradient.stride() == weight.stride():
+        return gradient
+    return torch.empty_like(weight).copy_(gradient)

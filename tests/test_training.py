@@ -164,6 +164,38 @@ def test_reals_read_ahead_at_another_resolution_are_read_again(
     assert sides == {4, 8, 16}
 
 
+@pytest.mark.parametrize("row", ["a", "c", "g"])
+def test_the_first_update_is_that_of_adam_weight_by_weight(
+    row: str,
+    make: Make,
+    tiny_config: TinyConfig,
+    two_threads: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The fused Adam takes gradients as they lie in memory, which could be other than weights."""
+    trainer, compared = make(tiny_config(row, schedule={"growing": False})), []
+    update = training.update
+
+    def watched(adam: torch.optim.Adam) -> None:
+        (group,) = adam.param_groups
+        seen = [weight for weight in group["params"] if weight.grad is not None]
+        copies = [nn.Parameter(weight.detach().clone()) for weight in seen]
+        for weight, copied in zip(seen, copies, strict=True):
+            assert weight.grad is not None
+            copied.grad = weight.grad.contiguous()
+        loop = torch.optim.Adam(copies, group["lr"], group["betas"], group["eps"], foreach=False)
+        fresh = not adam.state
+        update(adam)
+        if fresh:
+            loop.step()
+            compared.append(len(copies))
+            torch.testing.assert_close(seen, copies, rtol=1e-5, atol=1e-7)
+
+    monkeypatch.setattr(training, "update", watched)
+    trainer.step()
+    assert len(compared) == 2
+
+
 def test_n_critic_shows_new_reals_each_time(
     make: Make, tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
