@@ -4,11 +4,23 @@ torch does so at every step; here what is there is passed on as it is.
 """
 
 import torch
+from torch import Tensor
+
+from pgbench.config import OptimiserConfig
+
+
+def fused(weights: list[Tensor], config: OptimiserConfig) -> torch.optim.Adam:
+    """Of one group of weights, without decay."""
+    betas = (config.beta1, config.beta2)
+    return torch.optim.Adam(weights, config.lr, betas, config.eps, fused=True)
 
 
 @torch.no_grad()
 def update(adam: torch.optim.Adam) -> None:
-    """`adam.step()` of a fused Adam with one group of float32 weights and no decay, bit for bit."""
+    """`adam.step()` of a `fused` one with float32 weights, bit for bit.
+
+    Gradients must lie in memory as their weights do: torch does not look.
+    """
     (group,) = adam.param_groups
     weights = [weight for weight in group["params"] if weight.grad is not None]
     states = [adam.state.get(weight, {}) for weight in weights]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pgbench.adam import update
+from pgbench.adam import fused, update
 from pgbench.compiling import Choice, compiled, compiles
 from pgbench.config import RunConfig
 from pgbench.data import Sampler
@@ -74,7 +74,7 @@ class Trainer:
         self.G_ema = copy.deepcopy(self.G).requires_grad_(False)
         networks = self._networks().items()
         self.weights = {name: list[Tensor](network.parameters()) for name, network in networks}
-        self.optimisers = {"G": self._adam("G"), "D": self._adam("D")}
+        self.optimisers = {name: fused(self.weights[name], config.optimiser) for name in ("G", "D")}
         self.means = Means(world)
         self._check_minibatches()
         point = self.point()
@@ -149,11 +149,6 @@ class Trainer:
 
     def _networks(self) -> dict[str, nn.Module]:
         return {"G": self.G, "D": self.D, "G_ema": self.G_ema}
-
-    def _adam(self, name: str) -> torch.optim.Adam:
-        opt = self.config.optimiser
-        betas = (opt.beta1, opt.beta2)
-        return torch.optim.Adam(self.weights[name], opt.lr, betas, opt.eps, fused=True)
 
     def _steps_at(self, point: TrainingPoint) -> Steps:
         steps = Steps(self.G, self.D, self.config)
