@@ -17,6 +17,8 @@ from pgbench.winograd import winograd_conv
 SQRT2 = math.sqrt(2)
 _LARGE = 2**19  # weights for which oneDNN's products win back the way there
 _ROW = 4096  # values of a loop, at most: their sums are float32
+_ALONG = torch.tensor([[0.0, 0, 1, 1], [0, 1, 1, 0], [1, 1, 0, 0]])
+_FALLS = torch.kron(_ALONG, _ALONG)  # which of the 3x3 weights fall on which of 4x4
 _MANY = 256  # maps, and tiles of 2x2 pixels, for which Winograd's products win back his transforms
 
 
@@ -81,18 +83,26 @@ class Conv(_Scaled):
         self.bias = nn.Parameter(torch.zeros(maps_out)) if bias else None
         self.padding = 0 if valid else kernel // 2
         self.upscale = upscale
+        self.falls: Tensor
+        self.register_buffer("falls", _FALLS.clone() if upscale else None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if self._is_large(x):
             return winograd_conv(x, self.weight, self.bias, scale=self.scale)
-        x, weight = self.scaled(x)
         if self.upscale:
-            return F.conv_transpose2d(x, upscaling(weight), self.bias, stride=2, padding=1)
+            return F.conv_transpose2d(x, self.upscaling(), self.bias, stride=2, padding=1)
+        x, weight = self.scaled(x)
         if not self.padding and x.shape[2:] == weight.shape[2:]:  # one output: a matrix product
             return _linear(x.flatten(1), weight.flatten(1), self.bias)[:, :, None, None]
         if weight.shape[2:] == (1, 1) and self.bias is not None:
             return _of_pixels(x, weight.flatten(1), self.bias)
         return F.conv2d(x, weight, self.bias, padding=self.padding)
+
+    def upscaling(self) -> Tensor:
+        """Weights (in, out, 4, 4) of nearest-neighbour x2 and then this convolution, scaled."""
+        with torch.autocast(self.weight.device.type, enabled=False):
+            sums = self.weight.flatten(2) @ (self.falls * self.scale)
+        return sums.reshape(*self.weight.shape[:2], 4, 4).transpose(0, 1)
 
     def _is_large(self, x: Tensor) -> bool:
         maps_out, maps_in, *_ = self.weight.shape
@@ -115,13 +125,6 @@ def _of_pixels(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     weights = weight.expand(count, -1, -1)
     products = torch.baddbmm(bias[:, None], weights, x.flatten(2))
     return products.reshape(count, -1, height, width)
-
-
-def upscaling(weight: Tensor) -> Tensor:
-    """3x3 weights (out, in, 3, 3) -> those of nearest-neighbour x2 and them, (in, out, 4, 4)."""
-    padded = F.pad(weight.flip(2, 3).transpose(0, 1), (1, 1, 1, 1))
-    rows = padded[:, :, 1:] + padded[:, :, :-1]
-    return rows[..., 1:] + rows[..., :-1]
 
 
 class LatentConv(_Scaled):

@@ -23,7 +23,6 @@ from pgbench.layers import (
     downscale,
     downscaled_lrelu,
     is_plain,
-    upscaling,
 )
 from pgbench.networks import (
     Discriminator,
@@ -54,7 +53,7 @@ class SmallEnlargingConv(Conv):
     def forward(self, x: Tensor) -> Tensor:
         if not is_plain(x) or len(self.weight) > _FEW:
             return super().forward(x)
-        x = small_enlarging_conv(x, upscaling(self.weight * self.scale))
+        x = small_enlarging_conv(x, self.upscaling())
         return x if self.bias is None else x + self.bias[:, None, None]
 
 
