@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from pgbench.metrics.cache import cache_folder, whole_file
 from pgbench.metrics.imageset import Pixels, Progress
 from pgbench.metrics.messages import reason, shown
+from pgbench.metrics.precision import full_float32
 
 VERSION = 1
 SIDE = 32
@@ -173,7 +174,8 @@ def open_digit_reader(
     with _alone(place):
         reader = _load(place, chosen)
         if reader is None:
-            reader = _trained(digits, training, chosen, progress)
+            with full_float32():
+                reader = _trained(digits, training, chosen, progress)
             _keep(place, reader)
     return reader
 
@@ -248,7 +250,7 @@ def _reader(network: nn.Module, digits: Digits, device: torch.device) -> DigitRe
 
 def _read(network: nn.Module, digits: Pixels, device: torch.device) -> Labels:
     parts = (digits[start : start + _BATCH] for start in range(0, len(digits), _BATCH))
-    with torch.inference_mode():
+    with torch.inference_mode(), full_float32():
         found = [network(_to_tensor(part, device)).argmax(1).cpu().numpy() for part in parts]
     return np.concatenate(found).astype(np.uint8)
 

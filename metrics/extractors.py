@@ -10,8 +10,7 @@ and TF32 is off.
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -27,6 +26,7 @@ from torch.nn.functional import interpolate
 from pgbench.metrics.images import Pixels
 from pgbench.metrics.imageset import Progress
 from pgbench.metrics.messages import shown
+from pgbench.metrics.precision import full_float32
 from pgbench.metrics.weights import State, inception_weights, load_state
 
 BATCH_SIZE = 32  # part of the protocol
@@ -88,7 +88,7 @@ class Extractor:
 
     def __call__(self, batch: Pixels) -> Seen:
         """Pooled features (N, D) and logits (N, K), float32, of uint8 NCHW images, [0, 255]."""
-        with torch.inference_mode(), _full_float32():
+        with torch.inference_mode(), full_float32():
             images = torch.tensor(np.ascontiguousarray(batch), device=self.device)
             pool, logits = self.network(images)
             return pool.float().cpu().numpy(), logits.float().cpu().numpy()
@@ -203,15 +203,3 @@ def _inception(state: State, label: str) -> torch.nn.Module:
 def _placed(network: torch.nn.Module, device: str | torch.device) -> torch.nn.Module:
     """The network ready for use; channels last is half as fast again on a CPU."""
     return network.requires_grad_(False).eval().to(memory_format=torch.channels_last).to(device)
-
-
-@contextmanager
-def _full_float32() -> Iterator[None]:
-    """No TF32 and no search for algorithms, whatever the caller has set."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -9,13 +9,16 @@ import io
 import json
 import logging
 import pickle
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor, nn
 
 from pgbench.atomic import sync_folder, write_atomically
 from pgbench.config import Frozen, GeneratorConfig
@@ -98,14 +101,27 @@ def save_snapshot(
     write_atomically(path, lambda file: file.write(content))
 
 
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def filled(make: Callable[[], Network], weights: dict[str, Tensor]) -> Network:
+    """The network with these weights; RuntimeError, and no memory taken, when they do not fit."""
+    with torch.device("meta"):
+        wanted = {name: value.shape for name, value in make().state_dict().items()}
+    if wanted != {name: value.shape for name, value in weights.items()}:
+        raise RuntimeError("the weights are of another network")
+    network = make()
+    network.load_state_dict(weights)
+    return network
+
+
 def load_snapshot(path: Path, device: torch.device) -> tuple[Generator, SnapshotInfo]:
     """The generator of a snapshot, ready to sample; ValueError when the file is none."""
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             info = SnapshotInfo.model_validate_json((file.metadata() or {}).get("pgbench", ""))
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        generator = make_generator(info.generator)
-        generator.load_state_dict(weights)
+        generator = filled(partial(make_generator, info.generator), weights)
     except (SafetensorError, ValidationError, RuntimeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no snapshot of pgbench; give a G_ema-….safetensors") from error
     return generator.to(device).eval().requires_grad_(False), info

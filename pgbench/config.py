@@ -100,6 +100,12 @@ class OptimiserConfig(Frozen):
     ema: Fraction = 0.999
     rampup_kimg: NotNegative = 0.0
 
+    @model_validator(mode="after")
+    def _a_shared_step_is_one(self) -> Self:
+        if self.shared_step and self.n_critic > 1:
+            raise ValueError(f"a shared step has one D step, not n_critic {self.n_critic}; give 1")
+        return self
+
 
 class ScheduleConfig(Frozen):
     """The clock: phases of `train_kimg` then `fade_kimg` per resolution, if growing."""

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pgbench.cores import usable_cores
 from pgbench.finding import Finding, size_in_words
 
 DRIVER = Path("/proc/driver/nvidia/version")
-COMPILERS = ("c++", "g++", "clang++")
+COMPILER = "clang++" if sys.platform == "darwin" else "g++"  # what torch calls without CXX
 
 
 def threads() -> Iterator[Finding]:
@@ -55,11 +56,11 @@ def cuda() -> Iterator[Finding]:
 
 def compiler() -> Iterator[Finding]:
     """The C++ compiler that torch.compile calls."""
-    names = [name for name in (os.environ.get("CXX"), *COMPILERS) if name]
-    found = next((place for name in names if (place := shutil.which(name))), None)
+    name = os.environ.get("CXX", COMPILER)
+    found = shutil.which(name)
     facts: dict[str, Any] = {"path": found}
     if found is None:
-        text, cure = "no C++ compiler, which only --compile needs", "For --compile install g++."
+        text, cure = f"no {name}, which only --compile needs", f"For --compile install {name}."
         yield Finding("machine", "compiler", "ok", text, cure, facts)
     else:
         yield Finding("machine", "compiler", "ok", f"{found}, for --compile", facts=facts)

@@ -30,6 +30,7 @@ from pgbench.metrics.fidelity import fid, inception_score, kid, prdc
 from pgbench.metrics.images import ImageSet, open_images
 from pgbench.metrics.modes import modes
 from pgbench.metrics.msssim import msssim
+from pgbench.metrics.precision import full_float32
 from pgbench.metrics.registry import MODE_SETS, MetricResult, MetricSpec, parse
 from pgbench.metrics.swd import swd
 from pgbench.mode_networks import make_generator
@@ -212,10 +213,11 @@ class Worker:
         return None
 
     def _images(self, group: int) -> torch.Tensor:
-        """The images of one group of seeds, NCHW uint8."""
+        """The images of one group of seeds, NCHW uint8, in float32 whatever the run trains in."""
         assert self.generator is not None
         seeds = range(group * GROUP, (group + 1) * GROUP)
-        (images,) = generate(self.generator, seeds, lod=self.lod)
+        with full_float32():
+            (images,) = generate(self.generator, seeds, lod=self.lod)
         return torch.from_numpy(images)
 
 

@@ -225,7 +225,7 @@ class _Machine:
         if not isinstance(module, str) or not isinstance(name, str):
             raise RefusedPickle("it names a function by something else than text")
         if f"{module} {name}" not in self._allowed:
-            wanted = f"{module}.{name}"[:_MAX_LINE].encode("ascii", "backslashreplace").decode()
+            wanted = ascii(f"{module}.{name}"[:_MAX_LINE])[1:-1]
             raise RefusedPickle(f"it asks for {wanted}, which is never run")
         return Global(f"{module} {name}")
 

@@ -28,6 +28,11 @@ def is_plain(x: Tensor) -> bool:
     return on_cpu and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
 
 
+def _normal(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+    """N(0, 1); `torch.randn` would import the compiler where only the shapes are asked for."""
+    return torch.empty(shape).normal_(generator=rng)
+
+
 class _Scaled(nn.Module):
     """A weight with He's constant: in the initial values, or at run time (equalized)."""
 
@@ -43,9 +48,7 @@ class _Scaled(nn.Module):
         super().__init__()
         he_constant = gain / math.sqrt(fan_in)
         self.scale = he_constant if equalized else 1.0
-        self.weight = nn.Parameter(
-            torch.randn(shape, generator=rng) * (1.0 if equalized else he_constant)
-        )
+        self.weight = nn.Parameter(_normal(shape, rng) * (1.0 if equalized else he_constant))
 
     def scaled(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Input and weight, the smaller of them multiplied by the constant: it costs less."""
@@ -108,6 +111,8 @@ class Conv(_Scaled):
         maps_out, maps_in, *_ = self.weight.shape
         if min(maps_out, maps_in, x.numel() // maps_in // 4) < _MANY:
             return False
+        if x.shape[2] % 2 or x.shape[3] % 2:
+            return False
         return self.padding == 1 and not self.upscale and is_plain(x) and IS_HERE
 
 
@@ -154,7 +159,10 @@ class LatentConv(_Scaled):
 
 
 class Linear(_Scaled):
-    """(N, features_in) -> (N, features_out), with bias and no activation after it."""
+    """(N, features_in) -> (N, features_out), with bias and no activation after it.
+
+    Never in bfloat16: the drift's part of a score's gradient is smaller than what that rounds off.
+    """
 
     def __init__(
         self, features_in: int, features_out: int, *, equalized: bool, rng: torch.Generator
@@ -164,8 +172,9 @@ class Linear(_Scaled):
         self.bias = nn.Parameter(torch.zeros(features_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        x, weight = self.scaled(x)
-        return F.linear(x, weight, self.bias)
+        with torch.autocast(x.device.type, enabled=False):
+            x, weight = self.scaled(_not_rounded(x))
+            return F.linear(x, weight, self.bias)
 
 
 class BatchNorm(nn.Module):
@@ -255,7 +264,7 @@ class MinibatchDiscrimination(nn.Module):
         self, features: int, *, rng: torch.Generator, kernels: int = 100, dims: int = 5
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(0.05 * torch.randn(features, kernels, dims, generator=rng))
+        self.weight = nn.Parameter(0.05 * _normal((features, kernels, dims), rng))
         self.log_scale = nn.Parameter(torch.zeros(kernels, dims))
         self.bias = nn.Parameter(torch.full((kernels,), -1.0))
 

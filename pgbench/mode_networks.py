@@ -28,6 +28,7 @@ from pgbench.networks import (
     Discriminator,
     Generator,
     GeneratorLayer,
+    check_images,
     check_lod,
     fraction_of,
     num_maps,
@@ -141,6 +142,7 @@ class ModeDiscriminator(nn.Module):
 
         `x` is so many minibatches, each with statistics of its own.
         """
+        check_images(x, level, self.config.resolution)
         first = len(self.blocks) - level
         image, x = x, self._seen(x, first)
         for i in range(first, 0, -1):

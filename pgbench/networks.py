@@ -54,6 +54,14 @@ def check_lod(lod: float, resolution: int) -> None:
         raise ValueError(f"lod {lod} of a {resolution}x{resolution} network must be 0 to {lowest}")
 
 
+def check_images(x: Tensor, level: int, resolution: int) -> None:
+    side = resolution >> level
+    if x.shape[1:] != (3, side, side):
+        raise ValueError(
+            f"images at lod {level} have the shape (N, 3, {side}, {side}), not {tuple(x.shape)}"
+        )
+
+
 class GeneratorLayer(nn.Module):
     """conv -> [batch norm] -> activation -> [pixelnorm]."""
 
@@ -184,6 +192,8 @@ class Discriminator(nn.Module):
     def __init__(self, config: DiscriminatorConfig, rng: torch.Generator | None = None) -> None:
         super().__init__()
         rng = torch.Generator().manual_seed(0) if rng is None else rng
+        if config.batch_norm:
+            raise ValueError("a discriminator of kind progressive has no batch_norm; leave it out")
         self.config = config
         levels = _levels(config.resolution)
         self.from_rgb = nn.ModuleList(self._from_rgb(i, rng) for i in levels)
@@ -215,6 +225,7 @@ class Discriminator(nn.Module):
 
         `x` is so many minibatches, each with a statistic of its own.
         """
+        check_images(x, level, self.config.resolution)
         features = self._features(x, level, fraction, iter(noise) if noise else None, minibatches)
         if self.discrimination is not None:
             each = features.chunk(minibatches)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from pgbench.atomic import write_atomically
-from pgbench.checkpoint import load_snapshot, save_snapshot
+from pgbench.checkpoint import filled, load_snapshot, save_snapshot
 from pgbench.config import DiscriminatorConfig, Frozen, GeneratorConfig
 from pgbench.networks import Discriminator, Generator
 from pgbench.official_layers import (
@@ -95,10 +96,12 @@ def beside(path: Path, network: str) -> Path:
 def continue_from(trainer: "Trainer", path: Path) -> None:
     """Put the imported networks at snapshot `path`, and beside it, into `trainer`.
 
-    Its optimisers and its clock stay as they are: to train at full resolution, its schedule must
-    not grow. ValueError when its configuration has other networks.
+    Its optimisers and its clock stay as they are. ValueError when its schedule grows, as an import
+    is trained further at full resolution, or when its configuration has other networks.
     """
     G_ema, info = load_snapshot(path, _CPU)
+    if trainer.config.schedule.growing:
+        raise ValueError("the run's schedule would grow from 4x4 again; give it growing False")
     G, g_info = load_snapshot(beside(path, "G"), _CPU)
     D, d_info = _load_discriminator(beside(path, "D"))
     if info.source is None or not info.source == g_info.source == d_info.source:
@@ -129,8 +132,7 @@ def _load_discriminator(path: Path) -> tuple[Discriminator, DiscriminatorInfo]:
             said = (file.metadata() or {}).get("pgbench", "")
             info = DiscriminatorInfo.model_validate_json(said)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        discriminator = Discriminator(info.discriminator)
-        discriminator.load_state_dict(weights)
+        discriminator = filled(partial(Discriminator, info.discriminator), weights)
     except (SafetensorError, ValidationError, RuntimeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no imported discriminator; import the pickle again") from error
     return discriminator, info

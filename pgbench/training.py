@@ -351,10 +351,15 @@ class Trainer:
         return next((count for count in even if count >= least), even[-1])
 
     def _check_minibatches(self) -> None:
-        """ValueError when the processes cannot share every minibatch equally."""
+        """ValueError when a minibatch cannot be shared equally by groups and processes."""
         schedule, size = self.config.schedule, self.world.size
         reached = [n for side, n in schedule.minibatch_at if side <= self.config.data.resolution]
         for minibatch in (schedule.minibatch, *reached):
+            if minibatch % min(self._group, minibatch):
+                raise ValueError(
+                    f"a minibatch of {minibatch} has no whole groups of {self._group} for the "
+                    "stddev; give a multiple of it"
+                )
             if self._groups(minibatch) % size:
                 raise ValueError(
                     f"a minibatch of {minibatch} in groups of {self._group} cannot be shared by "

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pgbench.compiling import Choice, compiled_resolutions
+from pgbench.compiling import Choice, compiled_resolutions, is_of_the_compiler, told
 from pgbench.config import RunConfig
 from pgbench.data import ImageStore, Sampler
 from pgbench.distributed import ALONE, LostRank, World
@@ -134,12 +134,18 @@ class _Session:
             except FloatingPointError as error:
                 return self._conclude("failed", f"diverged: {error}")
             except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                self._conclude("interrupted", "out of memory")
-                raise ValueError(
-                    f"{self.device} has too little memory for this profile; take a smaller one"
-                ) from error
+                if out_of_memory(error):
+                    self._conclude("interrupted", "out of memory")
+                    raise ValueError(
+                        f"{self.device} has too little memory for this profile; take a smaller one"
+                    ) from error
+                if is_of_the_compiler(error):
+                    self._conclude("interrupted", "the steps could not be compiled")
+                    raise ValueError(
+                        f"the steps could not be compiled ({told(error)}); the same command "
+                        "without --compile goes on"
+                    ) from error
+                raise
 
     def _train_and_evaluate(self, bar: "_Bar", should_stop: Callable[[], bool]) -> bool:
         def evaluate() -> None:

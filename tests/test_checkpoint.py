@@ -236,6 +236,12 @@ class TestSnapshot:
         save_file(Generator(CONFIG).state_dict(), snapshot, metadata)
         refused(snapshot)
 
+    def test_weights_that_do_not_fit_take_no_memory(self, snapshot: Path) -> None:
+        config = CONFIG.model_copy(update={"fmap_base": 2**30, "fmap_max": 2**20})  # 40 TB
+        info = {"generator": config.model_dump(), "nimg": 1, "lod": 0.0}
+        save_file(Generator(CONFIG).state_dict(), snapshot, {"pgbench": json.dumps(info)})
+        refused(snapshot)
+
     def test_a_missing_file_is_an_os_error(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
             load_snapshot(tmp_path / "none.safetensors", CPU)

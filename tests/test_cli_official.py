@@ -175,9 +175,10 @@ class TestContinuing:
             ({"generator": {"fmap_max": 5}}, "generator has fmap_max 5 and the imported network 6"),
             ({"discriminator": {"stddev_group": None}}, "discriminator has stddev_group None and"),
             ({"discriminator": {"fused_from": None}}, "discriminator has fused_from None and the"),
+            ({"schedule": {"growing": True}}, "would grow from 4x4 again; give it growing False"),
         ],
     )
-    def test_other_networks(
+    def test_other_configurations(
         self,
         changes: dict[str, Any],
         why: str,

@@ -1,16 +1,23 @@
 """Compiled steps compute what eager ones do, and are chosen where they pay."""
 
-import shutil
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
 from pgbench import compiling
-from pgbench.compiling import compiled_resolutions, compiles
+from pgbench.compiling import compiled_resolutions
 from pgbench.config import RunConfig
 from pgbench.data import ImageStore, Sampler
+from pgbench.losses import DLoss
+from pgbench.reproductions.launch import run as launch
+from pgbench.results import RunFolder
 from pgbench.training import Trainer
 
 TinyConfig = Callable[..., RunConfig]
@@ -64,7 +71,7 @@ def test_the_compiler_computes_the_same(tiny_store: ImageStore, tiny_config: Tin
 def test_auto_compiles_where_there_are_enough_steps(
     tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiling, "has_compiler", lambda: True)
+    monkeypatch.setattr(compiling, "trouble_here", lambda _: "")
     enough = compiling._ENOUGH_STEPS * 16 / 1000  # kimg, at a minibatch of 16
     short = {"train_kimg": enough / 4, "fade_kimg": enough / 4, "total_kimg": 2 * enough}
     config = tiny_config(schedule=short)
@@ -77,11 +84,75 @@ def test_auto_compiles_where_there_are_enough_steps(
     assert compiled_resolutions("auto", fixed, CPU) == [16]
 
 
-def test_without_a_compiler_auto_does_not_and_on_is_told(
-    tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch
+COMPILED = """
+import json, sys, torch
+from pgbench.compiling import compiles, trouble_here
+from pgbench.config import RunConfig
+config, cpu = RunConfig.model_validate_json(sys.argv[1]), torch.device("cpu")
+found = [trouble_here("cpu"), compiles("auto", config, 16, cpu)]
+try:
+    compiles("on", config, 16, cpu)
+except ValueError as error:
+    found.append(str(error))
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["none", "without Python.h"])
+def test_where_nothing_compiles_auto_does_not_and_on_is_told(
+    compiler: str, tiny_config: TinyConfig, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(shutil, "which", lambda _: None)
-    config = tiny_config(schedule={"total_kimg": 1e6})
-    assert not compiles("auto", config, 16, CPU)
-    with pytest.raises(ValueError, match="needs a C\\+\\+ compiler and none was found"):
-        compiles("on", config, 16, CPU)
+    """clang++ is not what torch calls; and a compiler may be there and lack Python's headers."""
+    for name in ("clang++", "broken"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    where = {"PATH": str(tmp_path), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    if compiler != "none":
+        where["CXX"] = str(tmp_path / "broken")
+    config = tiny_config(schedule={"total_kimg": 1e6}).model_dump_json()
+    ended = subprocess.run(
+        [sys.executable, "-c", COMPILED, config],
+        env=os.environ | where,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    trouble, auto, message = json.loads(ended.stdout.splitlines()[-1])
+    assert trouble.startswith("InvalidCxxCompiler: No working C++ compiler found")
+    assert not auto
+    assert message == (
+        f"--compile does not work here ({trouble}); install g++ and Python's headers, or leave it "
+        "out"
+    )
+
+
+def test_a_step_that_does_not_compile_ends_the_run_in_one_sentence(
+    tiny_store: ImageStore,
+    tiny_config: TinyConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def failing(graph: object, inputs: object) -> None:
+        raise OSError("no compiler\nat all")
+
+    monkeypatch.setattr(compiling, "trouble_here", lambda _: "")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=failing))
+    config = tiny_config(evaluation={"snapshot": (), "final": ()})
+    why = r"the steps could not be compiled \(OSError: no compiler\); the same command without"
+    with pytest.raises(ValueError, match=why):
+        launch(config, data=str(tiny_store.path), out=tmp_path, device="cpu", compiling="on")
+    status = RunFolder.at(tmp_path / config.run_id).read_status()
+    assert status is not None
+    assert (status.status, status.error) == ("interrupted", "the steps could not be compiled")
+
+
+def test_what_a_cuda_graph_gives_is_copied_with_its_derivative() -> None:
+    """The next replay of a graph writes into the same memory."""
+    same = torch.ones(2, requires_grad=True) * 3
+    loss = DLoss(same.sum(), same.detach(), same.detach(), same.detach())
+    found = compiling.kept(lambda: (loss, same))()
+    assert isinstance(found[0], DLoss)
+    assert torch.equal(found[1], same)
+    assert found[1].data_ptr() != same.data_ptr()
+    assert torch.equal(torch.autograd.grad(found[0].total, same)[0], torch.ones(2))

@@ -259,6 +259,11 @@ def test_refuses_a_value_out_of_range(dotted, value):
         changed(dotted, value)
 
 
+def test_refuses_a_shared_step_with_several_of_d():
+    with pytest.raises(ValidationError, match="has one D step, not n_critic 5"):
+        changed("optimiser", {"shared_step": True, "n_critic": 5})
+
+
 def test_replace_changes_only_the_named_fields():
     config = replace(CONFIG, row="a", generator={"latent_size": 128}, optimiser={"lr": 1e-4})
     expected = PLAIN | {

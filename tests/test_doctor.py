@@ -132,12 +132,14 @@ def test_the_compiler_is_only_for_compile(doctor, place, monkeypatch):
     found = doctor()[1]["compiler"]
     assert told(found) == (
         "ok",
-        "no C++ compiler, which only --compile needs",
+        "no g++, which only --compile needs",
         "For --compile install g++.",
     )
-    monkeypatch.setenv("CXX", "my-c++")
-    for name in ("my-c++", "g++"):
-        (place / "bin" / name).touch(mode=0o755)
+    (place / "bin" / "g++").touch(mode=0o755)
+    assert doctor()[1]["compiler"]["facts"] == {"path": str(place / "bin" / "g++")}
+    monkeypatch.setenv("CXX", "my-c++")  # torch looks for no other then
+    assert doctor()[1]["compiler"]["text"] == "no my-c++, which only --compile needs"
+    (place / "bin" / "my-c++").touch(mode=0o755)
     assert doctor()[1]["compiler"]["facts"] == {"path": str(place / "bin" / "my-c++")}
 
 

@@ -117,6 +117,15 @@ def test_a_refused_global_is_named() -> None:
         read(b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93.")
 
 
+@pytest.mark.parametrize("name", ["\x1b[31m", "a\nError: second", "\0", "é"])
+def test_a_name_cannot_write_to_the_terminal(name: str) -> None:
+    given = name.encode()
+    with pytest.raises(RefusedPickle) as refused:
+        read(b"\x80\x04\x8c\x01m\x8c" + bytes([len(given)]) + given + b"\x93.")
+    assert str(refused.value).isascii()
+    assert str(refused.value).isprintable()
+
+
 def test_nothing_is_imported() -> None:
     """Not even what is allowed: importing runs code."""
     assert read(b"ctfutil\nNetwork\n.").name == "tfutil Network"

@@ -242,6 +242,12 @@ def test_refuses_a_lod_that_is_not_there() -> None:
         discriminator("progression")(torch.zeros(1, 3, 2, 2), 4.0)
 
 
+@pytest.mark.parametrize("shape", [(2, 6, 32, 32), (2, 1, 32, 32), (2, 3, 33, 33)])
+def test_refuses_images_of_another_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"images at lod 0 have the shape \(N, 3, 32, 32\), not"):
+        discriminator("norm")(torch.zeros(shape))
+
+
 def test_refuses_the_noise_of_lsgan() -> None:
     network = make_discriminator(DiscriminatorConfig(resolution=32, kind="modes"))
     with pytest.raises(ValueError, match="wgan-gp, not with lsgan"):

@@ -420,3 +420,14 @@ def test_a_lod_that_the_network_does_not_have_is_refused(lod):
         Generator(GENERATORS["g"])(torch.zeros(2, 7), lod)
     with pytest.raises(ValueError, match=message):
         Discriminator(DISCRIMINATORS["g"])(torch.zeros(2, 3, 4, 4), lod)
+
+
+def test_a_discriminator_without_batch_norm_does_not_ignore_it():
+    with pytest.raises(ValueError, match="kind progressive has no batch_norm; leave it out"):
+        Discriminator(DiscriminatorConfig(resolution=16, batch_norm=True))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 17, 17), (2, 3, 8, 8), (2, 1, 16, 16), (3, 16, 16)])
+def test_images_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"images at lod 0 have the shape \(N, 3, 16, 16\), not"):
+        Discriminator(DISCRIMINATORS["g"])(torch.zeros(shape))

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from pgbench.checkpoint import load_snapshot, load_state
-from pgbench.config import RunConfig
+from pgbench.config import RunConfig, replace
 from pgbench.data import ImageStore, Sampler
 from pgbench.layers import Conv, append_stddev, pixelnorm
 from pgbench.reproductions.launch import run as launch
@@ -78,6 +78,21 @@ def make(tiny_store: ImageStore) -> Make:
         return trainer
 
     return make
+
+
+def drift_of_score(trainer: Trainer, config: RunConfig, score: float) -> tuple[float, float]:
+    """The gradient of the score's bias that the drift adds in D's loss, and what it is by hand.
+
+    The drift is eps times the mean square of the scores of reals (paper, appendix A.1).
+    """
+    given = inputs(trainer)
+    found: list[float] = []
+    for eps in (config.loss.eps_drift, 0.0):
+        steps = Steps(trainer.G, trainer.D, replace(config, loss={"eps_drift": eps}))
+        total = steps.d_scores(given["reals"], given["fakes"], (), given["place"]).total
+        (gradient,) = torch.autograd.grad(total, [trainer.D.score.bias])
+        found.append(gradient.item())
+    return found[0] - found[1], 2 * config.loss.eps_drift * score
 
 
 def of_convolutions(*networks: nn.Module) -> set[torch.dtype]:
@@ -231,3 +246,16 @@ def test_losses_are_as_far_from_float32_as_rounding_takes_them(
         errors += torch.stack([(found - exact).norm(), (expected - exact).norm()]) ** 2
     error, of_rounding = errors.sqrt().tolist()
     assert 0 < error < 1.5 * of_rounding
+
+
+@pytest.mark.parametrize("wanted", [-1.3, 0.7, 3.2])
+def test_the_drift_is_not_rounded_off(wanted: float, make: Make, tiny_config: TinyConfig) -> None:
+    """Beside the -1/N of a score its part is smaller than the last bit of bfloat16."""
+    config = tiny_config(**BFLOAT16)
+    trainer = make(config)
+    given = inputs(trainer)
+    with torch.no_grad():  # so that the mean score of the reals is the one that is wanted
+        reals = trainer.D.at(given["reals"], given["place"].level, given["place"].fraction)
+        trainer.D.score.bias += wanted - reals.mean()
+    found, expected = drift_of_score(trainer, config, wanted)
+    assert found == pytest.approx(expected, rel=0.05)
