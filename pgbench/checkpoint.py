@@ -4,6 +4,7 @@ A state is a torch file followed by the SHA-256 of its bytes; the one before is 
 is ever unpickled: states load with `weights_only`, snapshots are safetensors.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -66,6 +67,7 @@ def load_state(path: Path) -> dict[str, Any] | None:
         if state is not None:
             if candidate != path:
                 log.warning("%s is damaged or missing; going on from %s", path, candidate.name)
+                path.unlink(missing_ok=True)  # or the next one saved would put it in its place
             return state
     if existing:
         raise ValueError(
@@ -80,7 +82,12 @@ def previous_state(path: Path) -> Path:
 
 
 def _read_state(path: Path) -> dict[str, Any] | None:
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return None  # a damaged disk
     payload, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if hashlib.sha256(payload).digest() != digest:
         return None

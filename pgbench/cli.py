@@ -72,11 +72,12 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone
         sys.exit(0)
-    except (ValueError, OSError) as error:
-        if os.environ.get("PGBENCH_TRACEBACK"):
-            raise
-        from pgbench.errors import sentence
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        from pgbench.errors import out_of_memory, sentence
 
+        told = isinstance(error, ValueError | OSError) or out_of_memory(error)
+        if not told or os.environ.get("PGBENCH_TRACEBACK"):
+            raise
         _fail(sentence(error))
 
 
@@ -88,5 +89,5 @@ def _fail(message: str) -> NoReturn:
 
 def _say(line: str) -> None:
     """Write to stderr; of several processes the first one speaks for all (pgbench.distributed)."""
-    if os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK") == "0":
+    if os.environ.get("RANK", "0") == "0":
         click.echo(line, err=True)

@@ -43,7 +43,10 @@ def choose_device(name: str, *, tf32: bool = False) -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if not cuda:
         return torch.device("cpu")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= count:
+        raise ValueError(f"there are {count} CUDA devices here; start no more processes than that")
+    device = torch.device("cuda", number)
     torch.cuda.set_device(device)
     return device
 
@@ -93,12 +96,6 @@ def _sessions(path: Path) -> list[Any]:
         return list(json.loads(path.read_text(encoding="utf-8"))["sessions"])
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged; remove it") from error
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch failed to allocate, on a GPU or, which is no error of its own, on a CPU."""
-    on_cpu = "DefaultCPUAllocator: can't allocate memory" in str(error)
-    return on_cpu or isinstance(error, torch.OutOfMemoryError)
 
 
 def peak_memory_mb() -> float:

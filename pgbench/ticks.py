@@ -1,8 +1,10 @@
 """What a run writes at its ticks: statistics, sample sheets, snapshots and at last its state."""
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import JsonValue
@@ -47,6 +49,8 @@ class Journal:
 
     def __enter__(self) -> "Journal":
         if self.writes:
+            self.excepthook = threading.excepthook
+            threading.excepthook = partial(_tell_once, self.excepthook)
             self.board = SummaryWriter(str(self.folder.path), purge_step=self.trainer.nimg + 1)
             self.watch = Watch(
                 read_lines(self.folder.stats_path), first_phase_kimg=self.schedule.train_kimg
@@ -58,7 +62,10 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         if self.writes:
-            self.board.close()
+            try:
+                self.board.close()
+            finally:
+                threading.excepthook = self.excepthook
 
     @property
     def finished(self) -> bool:
@@ -157,6 +164,12 @@ class Journal:
         self.board.add_image("fakes", sheet(fakes), trainer.nimg, dataformats="HWC")
         path = self.folder.snapshot_path(trainer.nimg / 1000)
         save_snapshot(path, trainer.G_ema, nimg=trainer.nimg, lod=trainer.point().lod)
+
+
+def _tell_once(usual: Callable[[Any], object], failed: threading.ExceptHookArgs) -> None:
+    """What TensorBoard's thread cannot write, `flush` raises, too: not also as a traceback."""
+    if not isinstance(failed.exc_value, OSError):
+        usual(failed)
 
 
 def _spread(images: Images) -> float:

@@ -19,7 +19,8 @@ from pgbench.compiling import Choice, compiled, compiles
 from pgbench.config import RunConfig
 from pgbench.data import Sampler
 from pgbench.distributed import ALONE, Share, World, joined_parts
-from pgbench.environment import keep_memory, out_of_memory, seeded
+from pgbench.environment import keep_memory, seeded
+from pgbench.errors import out_of_memory
 from pgbench.layers import fade_reals
 from pgbench.losses import DLoss, LsganNoise
 from pgbench.means import Means
@@ -307,7 +308,7 @@ class Trainer:
                     found += backward(terms(part), weights, 1 / self.splits, meanwhile)
                 losses, extras = zip(*found, strict=True)
                 return _sum(losses) / self.splits, list(extras)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or not self._split_further():
                     raise
 

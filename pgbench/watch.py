@@ -89,13 +89,14 @@ class Watch:
     def _scores(self, values: Mapping[str, float]) -> dict[str, str]:
         if not values.keys() >= {"real_score", "fake_score"}:
             return {}
-        score, usual = values["real_score"], self._median("gap")
+        real, fake, usual = values["real_score"], values["fake_score"], self._median("gap")
+        score, images = (real, "reals") if abs(real) >= abs(fake) else (fake, "fakes")
         if abs(score) > _SCORE_BOUND and abs(score) > _SCORE_FACTOR * usual:
             return {
-                "score": f"the mean score of reals is {score:.3g} where {usual:.3g} is the usual "
-                "gap between reals and fakes, so that D may be adrift"
+                "score": f"the mean score of {images} is {score:.3g} where {usual:.3g} is the "
+                "usual gap between reals and fakes, so that D may be adrift"
             }
-        self._remember("gap", abs(score - values["fake_score"]))
+        self._remember("gap", abs(real - fake))
         return {"score": ""}
 
     def _spread(self, values: Mapping[str, float]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Launch one configuration: lock its folder, train, evaluate, keep its status; resumes itself."""
 
 import logging
+import shutil
 import signal
 import sys
 import time
@@ -22,7 +23,8 @@ from pgbench.compiling import Choice, compiled_resolutions, is_of_the_compiler, 
 from pgbench.config import RunConfig
 from pgbench.data import ImageStore, Sampler
 from pgbench.distributed import ALONE, LostRank, World
-from pgbench.environment import choose_device, note_session, out_of_memory, peak_memory_mb
+from pgbench.environment import choose_device, note_session, peak_memory_mb
+from pgbench.errors import out_of_memory
 from pgbench.evaluate import assist, check_store, evaluate_missing
 from pgbench.results import RunFolder, RunStatus
 from pgbench.schedule import TrainingPoint
@@ -99,7 +101,10 @@ def _open_store(config: RunConfig, data: str) -> ImageStore:
 def _sweep(folder: RunFolder) -> None:
     """Remove what a kill left half-written."""
     for left in folder.path.rglob(".*.tmp"):
-        left.unlink()
+        if left.is_dir():  # of a video
+            shutil.rmtree(left)
+        else:
+            left.unlink(missing_ok=True)
 
 
 class _Session:
@@ -126,20 +131,22 @@ class _Session:
             try:
                 with _Bar(self.config, self.world, should_stop) as bar:
                     finished = self._train_and_evaluate(bar, should_stop)
-                return self._conclude("done" if finished else "interrupted")
+                ended = self._conclude("done" if finished else "interrupted")
+                # Asked to stop after the last step: the run is done, but no other is to begin.
+                return ended.model_copy(update={"status": "interrupted"} if should_stop() else {})
             except (Interrupted, KeyboardInterrupt):  # the second Ctrl-C
                 return self._conclude("interrupted")
             except LostRank as error:
                 return self._conclude("interrupted", str(error))
             except FloatingPointError as error:
                 return self._conclude("failed", f"diverged: {error}")
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if out_of_memory(error):
                     self._conclude("interrupted", "out of memory")
                     raise ValueError(
                         f"{self.device} has too little memory for this profile; take a smaller one"
                     ) from error
-                if is_of_the_compiler(error):
+                if isinstance(error, RuntimeError) and is_of_the_compiler(error):
                     self._conclude("interrupted", "the steps could not be compiled")
                     raise ValueError(
                         f"the steps could not be compiled ({told(error)}); the same command "
@@ -212,6 +219,7 @@ class _Bar:
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal or world.rank > 0,
+            speed_estimate_period=600,  # seconds: at 1024x1024 a step on a CPU takes a minute
         )
         self.training = self.progress.add_task(f"row {config.row}", total=1.0, detail="")
         self.measuring = self.progress.add_task("", total=1.0, detail="", visible=False)

@@ -1,5 +1,6 @@
 """States survive damage, snapshots are safetensors, and nothing is ever unpickled."""
 
+import errno
 import hashlib
 import io
 import json
@@ -88,6 +89,29 @@ class TestState:
         assert warning == (
             f"{path} is damaged or missing; going on from training-state-previous.pt"
         )
+
+    def test_a_disk_that_does_not_read_it_falls_back(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = Path.read_bytes
+
+        def damaged(self: Path) -> bytes:
+            if self == path:
+                raise OSError(errno.EIO, "Input/output error", str(self))
+            return real(self)
+
+        monkeypatch.setattr(Path, "read_bytes", damaged)
+        loaded = load_state(path)
+        assert loaded is not None
+        assert loaded["number"] == 1
+
+    def test_a_damaged_one_does_not_take_the_place_of_the_sound_one(self, path: Path) -> None:
+        flip(path, 40)
+        save_state(path, load_state(path) or {})
+        flip(path, 40)
+        loaded = load_state(path)
+        assert loaded is not None
+        assert loaded["number"] == 1
 
     @pytest.mark.parametrize("size", [0, 1, 31, 32, 100])
     def test_a_torn_file_falls_back(self, path: Path, size: int) -> None:

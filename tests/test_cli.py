@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pgbench import cli
+from pgbench import checkpoint, cli
 from pgbench.checkpoint import load_snapshot
 from pgbench.cli_run import parse_seeds
 from pgbench.config import RunConfig
@@ -104,7 +104,43 @@ ERRORS = [
 ]
 
 
+MEMORY = [
+    MemoryError(),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+    RuntimeError("could not create a primitive"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
+    RuntimeError("CUDA error: out of memory"),
+]
+
+
 class TestErrors:
+    @pytest.mark.parametrize("error", MEMORY, ids=str)
+    def test_too_little_memory_is_one(
+        self, pgbench: Command, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(checkpoint, "load_snapshot", fail)
+        refused(
+            pgbench("generate", __file__, "--out", "there"),
+            "there is too little memory for this; ask for fewer or smaller images at once",
+        )
+
+    def test_a_bug_is_not_hidden(self, pgbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object) -> None:
+            raise RuntimeError("shapes cannot be multiplied")
+
+        monkeypatch.setattr(checkpoint, "load_snapshot", fail)
+        with pytest.raises(RuntimeError, match="cannot be multiplied"):
+            pgbench("generate", __file__, "--out", "there")
+
+    def test_are_told_without_a_rank(
+        self, pgbench: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        refused(pgbench("data", "inspect", "/nowhere"), "/nowhere")
+
     @pytest.mark.parametrize(("arguments", "why"), ERRORS, ids=[" ".join(e[0]) for e in ERRORS])
     def test_are_one_line(self, pgbench: Command, arguments: list[str], why: str) -> None:
         refused(pgbench(*arguments), why)

@@ -77,10 +77,19 @@ def test_cuda_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> No
     taken: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda", 0)
     monkeypatch.setenv("LOCAL_RANK", "3")  # of several processes on one machine
     assert choose_device("auto") == taken[-1] == torch.device("cuda", 3)
     assert choose_device("cpu") == CPU
+
+
+def test_more_processes_than_devices_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ValueError, match="there are 2 CUDA devices here; start no more processes"):
+        choose_device("auto")
 
 
 def test_tf32_is_used_where_it_is_asked_for_alone() -> None:

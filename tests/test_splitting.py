@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pgbench.config import RunConfig
 from pgbench.data import ImageStore, Sampler
-from pgbench.environment import out_of_memory
+from pgbench.errors import out_of_memory
 from pgbench.losses import LsganNoise
 from pgbench.reproductions.launch import run as launch
 from pgbench.results import RunFolder

@@ -104,7 +104,9 @@ class TestScores:
         watch = watching()
         for k in range(10):  # slowly: what it is compared with does not drift along
             score = sign * 10.0 * (k + 1)
-            assert watch.warnings(tick(5.0 + k, real_score=score, fake_score=score - 3)) == []
+            assert (
+                watch.warnings(tick(5.0 + k, real_score=score, fake_score=score - 3 * sign)) == []
+            )
         assert watch.warnings(tick(16.0, real_score=sign * 101.0, fake_score=sign * 98.0)) == [
             f"At kimg 16.0 the mean score of reals is {sign * 101} where 3 is the usual gap "
             "between reals and fakes, so that D may be adrift; look at its samples."
@@ -112,6 +114,11 @@ class TestScores:
         assert watch.warnings(tick(17.0, real_score=sign * 500.0)) == []
         assert watch.warnings(tick(18.0)) == []
         assert len(watch.warnings(tick(19.0, real_score=sign * 500.0))) == 1
+
+    def test_fakes_may_drift_alone(self) -> None:
+        watch = watching()
+        (said,) = watch.warnings(tick(10.0, real_score=1.0, fake_score=-101.0))
+        assert "the mean score of fakes is -101 where " in said
 
     def test_large_scores_are_usual_where_gaps_are_large(self) -> None:
         watch = watching(real_score=300.0, fake_score=-300.0)

@@ -251,6 +251,20 @@ def test_the_folder_tells_what_happened(straight: RunFolder, tiny_store: ImageSt
     assert status.wall_sec > 0
 
 
+def test_what_a_killed_video_left_in_the_folder_goes(
+    command: Arguments, pgbench: Command, tmp_path: Path, straight: RunFolder
+) -> None:
+    shutil.copytree(straight.path, tmp_path / straight.path.name)
+    run = only_run(tmp_path)
+    run.status_path.unlink()
+    left = run.path / ".walk.mp4.abcd1234.tmp"
+    left.mkdir()
+    (left / "video.mp4").touch()
+    (run.path / ".config.json.tmp").touch()
+    assert pgbench(*command(tmp_path)).code == 0
+    assert list(run.path.glob(".*.tmp")) == []
+
+
 def test_handlers_are_given_back(command: Arguments, pgbench: Command, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     handlers = list(logging.getLogger("pgbench").handlers)

@@ -57,8 +57,11 @@ def write_half(number):
         half = lambda file: (file.write(b"half"), file.flush(), kill())
         return real(path, half if calls[-1] and sum(calls) == number else write)
     calls, checkpoint.write_atomically = [], trapped
-def fill_disk():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+def fill_disk(size=20_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+def fill_disk_of_the_curves():
+    (events,) = Path(sys.argv[sys.argv.index("--out") + 1]).rglob("events.*")
+    fill_disk(events.stat().st_size + 200)
 {trap}
 """
 # One run per trap, each in a fork of a process that has imported everything.
@@ -247,6 +250,20 @@ def test_interrupted_it_says_so_and_goes_on(
 
 
 @pytest.mark.slow
+def test_stopped_after_its_last_step_a_run_is_done_and_no_other_begins(
+    straight: RunFolder, tmp_path: Path, trapped: Command
+) -> None:
+    last = len(straight.records()[0])
+    ended = trapped(f"at({last}, RunFolder, 'append_record', terminate)", tmp_path)
+    run = only_run(tmp_path)
+    assert (ended.code, ended.out) == (130, "")
+    assert_same_outcome(run, straight)
+    status = run.read_status()
+    assert status is not None
+    assert status.status == "done"
+
+
+@pytest.mark.slow
 def test_a_second_interrupt_is_served_at_once(
     straight: RunFolder, command: Arguments, tmp_path: Path, trapped: Command, pgbench: Command
 ) -> None:
@@ -296,12 +313,17 @@ def test_a_full_disk_is_one_sentence_and_the_last_state_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fill", ["fill_disk", "fill_disk_of_the_curves"])
 def test_writes_that_really_fail_are_one_sentence_too(
-    straight: RunFolder, command: Arguments, tmp_path: Path, trapped: Command, pgbench: Command
+    fill: str,
+    straight: RunFolder,
+    command: Arguments,
+    tmp_path: Path,
+    trapped: Command,
+    pgbench: Command,
 ) -> None:
-    """The limit on a file's size stands for the disk: states do not fit, small files do."""
-    trap = "at(11, training.Trainer, 'step', fill_disk)"
-    ended = trapped(trap, tmp_path)
+    """The limit on a file's size stands for the disk: what is larger does not fit."""
+    ended = trapped(f"at(11, training.Trainer, 'step', {fill})", tmp_path)
     run = only_run(tmp_path)
     assert (ended.code, ended.out, "Traceback" in ended.err) == (2, "", False)
     assert [line for line in ended.err.splitlines() if not line.startswith("kimg ")] == [
