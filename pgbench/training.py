@@ -353,9 +353,10 @@ class Trainer:
 
     def _check_minibatches(self) -> None:
         """ValueError when a minibatch cannot be shared equally by groups and processes."""
-        schedule, size = self.config.schedule, self.world.size
-        reached = [n for side, n in schedule.minibatch_at if side <= self.config.data.resolution]
-        for minibatch in (schedule.minibatch, *reached):
+        schedule, size, full = self.config.schedule, self.world.size, self.config.data.resolution
+        exceptions = dict(schedule.minibatch_at)
+        sides = [1 << i for i in range(2, full.bit_length())] if schedule.growing else [full]
+        for minibatch in {exceptions.get(side, schedule.minibatch) for side in sides}:
             if minibatch % min(self._group, minibatch):
                 raise ValueError(
                     f"a minibatch of {minibatch} has no whole groups of {self._group} for the "

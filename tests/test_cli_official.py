@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,11 +29,13 @@ from pgbench.official import (
     read_official,
     save_official,
 )
+from pgbench.results import RunFolder
 from pgbench.sampling import generate
 from pgbench.training import Trainer
 
 Command = Callable[..., Any]
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parent.parent
 SIZE = {"resolution": 16, "fmap_base": 32, "fmap_max": 6}  # maps 6, 6, 6, 4 at 2, 4, 8, 16
 G_SHAPES = {  # fused layers
     "4x4/Dense": (5, 96),
@@ -209,6 +212,26 @@ class TestContinuing:
         beside(imported, "D").write_bytes(imported.read_bytes() if content is None else content)
         with pytest.raises(ValueError, match=r"net-D\.safetensors is no imported discriminator"):
             continue_from(trainer_of(config, tiny_store), imported)
+
+
+def test_the_code_of_the_page_runs(
+    imported: Path, tiny_store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("stores").mkdir()
+    Path("stores/celeba-hq").symlink_to(tiny_store.path)
+    for path in (imported, beside(imported, "G"), beside(imported, "D")):
+        path.rename(path.name.replace("net", "network"))
+    page = (ROOT / "docs" / "official.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    short = code.replace('"total_kimg": 100.0', '"total_kimg": 0.064')
+    assert short != code
+    for _ in range(2):  # the second time nothing is left to do
+        exec(compile(short, "docs/official.md", "exec"), {})
+        (run,) = Path("results").iterdir()
+        status = RunFolder.at(run).read_status()
+        assert status is not None
+        assert status.kimg == 0.064
 
 
 class TestCommand:

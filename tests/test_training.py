@@ -196,6 +196,19 @@ def test_the_first_update_is_that_of_adam_weight_by_weight(
     assert len(compared) == 2
 
 
+def test_a_minibatch_without_whole_groups_is_told_before_training(
+    make: Make, tiny_config: TinyConfig
+) -> None:
+    grouped = {"stddev_group": 4}
+    later = {"minibatch_at": ((8, 6),)}
+    with pytest.raises(
+        ValueError, match="a minibatch of 6 has no whole groups of 4 for the stddev"
+    ):
+        make(tiny_config(discriminator=grouped, schedule=later))
+    make(tiny_config(discriminator=grouped, schedule=later | {"growing": False}))  # never at 8x8
+    make(tiny_config(discriminator=grouped, schedule={"minibatch_at": ((8, 3),)}))  # one group
+
+
 def test_n_critic_shows_new_reals_each_time(
     make: Make, tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
