@@ -104,6 +104,14 @@ def peak_memory_mb() -> float:
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
+def memory_peaks(device: torch.device) -> dict[str, float]:
+    """The largest memory so far, as statistics: of this process, and of its tensors on a GPU."""
+    peaks = {"peak_memory_mb": peak_memory_mb()}
+    if device.type == "cuda":
+        peaks["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
+    return peaks
+
+
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pgbench.checkpoint import load_state, save_snapshot, save_state
 from pgbench.data import Images
-from pgbench.environment import peak_memory_mb
+from pgbench.environment import memory_peaks
 from pgbench.grids import save_sheets, sheet
 from pgbench.jsonlines import read_lines
 from pgbench.results import RunFolder, RunStatus
@@ -145,7 +145,7 @@ class Journal:
             **means,
             "images_per_sec": images / seconds,
             "train_sec": self.train_sec,
-            "peak_memory_mb": peak_memory_mb(),
+            **memory_peaks(trainer.device),
         }
 
     def _samples(self) -> tuple[Images, Images]:

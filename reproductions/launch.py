@@ -23,7 +23,7 @@ from pgbench.compiling import Choice, compiled_resolutions, is_of_the_compiler, 
 from pgbench.config import RunConfig
 from pgbench.data import ImageStore, Sampler
 from pgbench.distributed import ALONE, LostRank, World
-from pgbench.environment import choose_device, note_session, peak_memory_mb
+from pgbench.environment import choose_device, memory_peaks, note_session
 from pgbench.errors import out_of_memory
 from pgbench.evaluate import assist, check_store, evaluate_missing
 from pgbench.results import RunFolder, RunStatus
@@ -129,7 +129,7 @@ class _Session:
     def run(self) -> RunStatus:
         with _stop_signals(self.world) as should_stop:
             try:
-                with _Bar(self.config, self.world, should_stop) as bar:
+                with _Bar(self.config, self.device, self.world, should_stop) as bar:
                     finished = self._train_and_evaluate(bar, should_stop)
                 ended = self._conclude("done" if finished else "interrupted")
                 # Asked to stop after the last step: the run is done, but no other is to begin.
@@ -200,14 +200,21 @@ class _Session:
 
 
 class _Bar:
-    """Progress on a terminal: kimg, resolution, rate and memory, and the metric being measured.
+    """Progress on a terminal: kimg, resolution, rate, memory, and the metric being measured.
 
     The bar counts multiplications, so that the time left is that to the end of the run although
     images become dearer.
     """
 
-    def __init__(self, config: RunConfig, world: World, should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        device: torch.device,
+        world: World,
+        should_stop: Callable[[], bool],
+    ) -> None:
         self.config = config
+        self.device = device
         self.should_stop = should_stop
         self.work = work_done(config)
         self.recent: deque[tuple[float, int]] = deque(maxlen=50)  # seconds and nimg of steps
@@ -239,7 +246,7 @@ class _Bar:
         self.progress.update(
             self.training,
             completed=float(np.interp(point.nimg, *self.work)),
-            detail=f"{where}  {peak_memory_mb():.0f} MB",
+            detail=f"{where}  {list(memory_peaks(self.device).values())[-1]:.0f} MB",
         )
 
     def measure(self, metric: str, fraction: float) -> None:

@@ -14,6 +14,7 @@ from pgbench.environment import (
     choose_device,
     describe,
     last_data,
+    memory_peaks,
     note_session,
     peak_memory_mb,
     seeded,
@@ -136,6 +137,14 @@ def test_a_note_without_data_is_told(tmp_path: Path, text: str) -> None:
         last_data(tmp_path / "environment.json")
     with pytest.raises(ValueError, match="give --data"):
         last_data(tmp_path / "none.json")
+
+
+def test_on_a_gpu_its_memory_is_told_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3_000_000_000)
+    peaks = memory_peaks(torch.device("cuda", 0))
+    assert list(peaks) == ["peak_memory_mb", "peak_gpu_memory_mb"]
+    assert peaks["peak_gpu_memory_mb"] == 3000
+    assert list(memory_peaks(CPU)) == ["peak_memory_mb"]
 
 
 def test_peak_memory_is_in_megabytes() -> None:
