@@ -169,6 +169,7 @@ class TestState:
         assert loaded is not None
         assert loaded["number"] == 1
         previous_state(path).unlink()
+        path.write_bytes(bomb + hashlib.sha256(bomb).digest())
         with pytest.raises(ValueError, match="is damaged"):
             load_state(path)
         assert not exploded.exists()

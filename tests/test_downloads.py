@@ -47,6 +47,8 @@ class Server:
         if start >= len(data):
             request.send_error(416)
             return
+        # Before the client knows anything of it: its next request may come at once.
+        stop = self.cut_after.pop(0) if self.cut_after else len(data)
         request.send_response(206 if start else 200)
         if start:
             shown = start + 1 if self.wrong_range else start
@@ -54,7 +56,6 @@ class Server:
         if self.says_length:
             request.send_header("Content-Length", str(len(data) - start))
         request.end_headers()
-        stop = self.cut_after.pop(0) if self.cut_after else len(data)
         request.wfile.write(data[start : start + stop])
 
 
