@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from pgbench.config import RunConfig
-from pgbench.schedule import START_RESOLUTION
+from pgbench.schedule import minibatch_at, resolutions
 from pgbench.steps import Steps
 
 Choice = Literal["auto", "on", "off"]
@@ -46,9 +46,7 @@ def compiles(choice: Choice, config: RunConfig, resolution: int, device: torch.d
 
 def compiled_resolutions(choice: Choice, config: RunConfig, device: torch.device) -> list[int]:
     """The resolutions of a run at which its steps are compiled."""
-    full = config.data.resolution
-    first = START_RESOLUTION if config.schedule.growing else full
-    sizes = [1 << i for i in range(2, 11) if first <= 1 << i <= full]
+    sizes = resolutions(config.schedule, full=config.data.resolution)
     return [size for size in sizes if compiles(choice, config, size, device)]
 
 
@@ -75,7 +73,7 @@ def told(error: Exception) -> str:
     return f"{type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}"
 
 
-def is_of_the_compiler(error: RuntimeError) -> bool:
+def is_of_the_compiler(error: Exception) -> bool:
     """Whether a step failed as it could not be compiled."""
     from torch._dynamo.exc import TorchDynamoException  # takes seconds: only after an error
 
@@ -115,8 +113,7 @@ def _steps_at(config: RunConfig, resolution: int) -> float:
         before -= schedule.fade_kimg if resolution > 4 else 0
         phase = schedule.train_kimg + (schedule.fade_kimg if resolution > 4 else 0)
         kimg = schedule.total_kimg - before if whole else min(phase, schedule.total_kimg - before)
-    minibatch = dict(schedule.minibatch_at).get(resolution, schedule.minibatch)
-    return max(0.0, 1000 * kimg / minibatch)
+    return max(0.0, 1000 * kimg / minibatch_at(resolution, schedule))
 
 
 def _keep_graphs() -> None:

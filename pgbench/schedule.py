@@ -33,10 +33,21 @@ def training_point(
         nimg=nimg,
         lod=lod,
         resolution=current,
-        minibatch=dict(schedule.minibatch_at).get(current, schedule.minibatch),
+        minibatch=minibatch_at(current, schedule),
         lr_factor=_ramp_up(nimg, rampup_kimg),
         active_lods=(math.floor(lod), math.ceil(lod)),
     )
+
+
+def minibatch_at(resolution: int, schedule: ScheduleConfig) -> int:
+    """The minibatch at a current resolution."""
+    return dict(schedule.minibatch_at).get(resolution, schedule.minibatch)
+
+
+def resolutions(schedule: ScheduleConfig, *, full: int) -> list[int]:
+    """The resolutions that are trained at, up to that of the data."""
+    first = START_RESOLUTION if schedule.growing else full
+    return [1 << i for i in range(2, 11) if first <= 1 << i <= full]
 
 
 def level_of_detail(nimg: int, schedule: ScheduleConfig, *, resolution: int) -> float:

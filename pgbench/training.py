@@ -27,7 +27,7 @@ from pgbench.means import Means
 from pgbench.mode_networks import make_discriminator, make_generator
 from pgbench.passes import Extra, Term, backward
 from pgbench.results import RunFolder
-from pgbench.schedule import TrainingPoint, training_point
+from pgbench.schedule import TrainingPoint, minibatch_at, resolutions, training_point
 from pgbench.steps import Place, Steps
 from pgbench.stopwatch import Stopwatch
 from pgbench.ticks import Journal
@@ -353,20 +353,15 @@ class Trainer:
 
     def _check_minibatches(self) -> None:
         """ValueError when a minibatch cannot be shared equally by groups and processes."""
-        schedule, size, full = self.config.schedule, self.world.size, self.config.data.resolution
-        exceptions = dict(schedule.minibatch_at)
-        sides = [1 << i for i in range(2, full.bit_length())] if schedule.growing else [full]
-        for minibatch in {exceptions.get(side, schedule.minibatch) for side in sides}:
+        schedule, size = self.config.schedule, self.world.size
+        for resolution in resolutions(schedule, full=self.config.data.resolution):
+            minibatch = minibatch_at(resolution, schedule)
             if minibatch % min(self._group, minibatch):
-                raise ValueError(
-                    f"a minibatch of {minibatch} has no whole groups of {self._group} for the "
-                    "stddev; give a multiple of it"
-                )
+                why = f"has no whole groups of {self._group} for the stddev"
+                raise ValueError(f"a minibatch of {minibatch} {why}; give a multiple of it")
             if self._groups(minibatch) % size:
-                raise ValueError(
-                    f"a minibatch of {minibatch} in groups of {self._group} cannot be shared by "
-                    f"{size} processes; start another number of them"
-                )
+                why = f"in groups of {self._group} cannot be shared by {size} processes"
+                raise ValueError(f"a minibatch of {minibatch} {why}; start another number of them")
 
 
 def _sum(values: Sequence[Tensor]) -> Tensor:

@@ -5,8 +5,8 @@ gradients explode, scores run away from zero (appendix A.1's drift term keeps th
 every latent with one image (section 3). Nothing is random and nothing is stored: the state follows
 from the lines of stats.jsonl, so that a resumed run warns as an uninterrupted one does.
 
-The thresholds were chosen by table 1's rows (a) to (h) at `smoke` and `desktop`. In none of the runs
-of docs/results, on portraits and scenes,
+The thresholds were chosen by table 1's rows (a) to (h) at `smoke` and `desktop`. In none of the
+runs of docs/results, on portraits and scenes,
 
 - was a gradient norm more than 2.9 times the median of the ticks before that it is compared with;
   the limit is 20 times.

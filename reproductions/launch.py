@@ -146,7 +146,7 @@ class _Session:
                     raise ValueError(
                         f"{self.device} has too little memory for this profile; take a smaller one"
                     ) from error
-                if isinstance(error, RuntimeError) and is_of_the_compiler(error):
+                if is_of_the_compiler(error):
                     self._conclude("interrupted", "the steps could not be compiled")
                     raise ValueError(
                         f"the steps could not be compiled ({told(error)}); the same command "

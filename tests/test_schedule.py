@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgbench.config import ScheduleConfig
-from pgbench.schedule import level_of_detail, training_point
+from pgbench.schedule import level_of_detail, minibatch_at, training_point
+from pgbench.schedule import resolutions as trained_at
 
 # table 1: 128x128, so 5 doublings from 4x4, each 800 kimg of training and 800 of fading
 TABLE1 = ScheduleConfig(train_kimg=800, fade_kimg=800, total_kimg=10_000, minibatch=16)
@@ -125,6 +126,13 @@ def test_minibatch_is_that_of_the_resolution_of_floor_lod(kimg, resolution, mini
 )
 def test_learning_rate_ramps_up_over_40_kimg(nimg, factor):
     assert point(nimg, rampup_kimg=40.0).lr_factor == pytest.approx(factor, rel=1e-12)
+
+
+def test_resolutions_that_are_trained_at():
+    assert trained_at(ScheduleConfig(), full=32) == [4, 8, 16, 32]
+    assert trained_at(ScheduleConfig(growing=False), full=1024) == [1024]
+    later = ScheduleConfig(minibatch=16, minibatch_at=((8, 6),))
+    assert [minibatch_at(side, later) for side in (4, 8, 16)] == [16, 6, 16]
 
 
 def test_adam_starts_afresh_twice_for_each_doubling():
