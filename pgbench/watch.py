@@ -13,7 +13,7 @@ runs of docs/results, on portraits and scenes,
 - was the mean score of reals beyond 8.5 on either side, or that of fakes beyond 19. The limit is
   100, where the drift term 0.001 D(x)^2 costs 10, but at least 10 times the gap between reals and
   fakes: that is the scale of scores, and larger for larger images and other gradient targets.
-- was, at `desktop`, the spread of the samples below 0.20 of that of the reals. The limit is a tenth
+- was the spread of the samples below 0.20 of that of the reals. The limit is a tenth
   after the first phase; before, samples are noise or grey.
 
 A tick at which the resolution or the fade changed is not judged by gradients or scores and joins

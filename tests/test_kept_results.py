@@ -1,10 +1,13 @@
 """The committed results: the documents show the tables that follow from them, sheets are small."""
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from pgbench import watch
 
 HERE = Path(__file__).parents[1]
 KEPT = HERE / "docs" / "results" / "desktop"
@@ -25,6 +28,23 @@ def test_the_documents_show_the_tables_of_the_committed_runs(keep: ModuleType) -
     assert [name for name, _ in shown].count("ledger") == len(keep.DOCUMENTS)
     for name, text in shown:
         assert text == keep.table(KEPT, name), name
+
+
+def test_the_watch_keeps_the_distance_from_our_runs_that_it_states(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the figures of its docstring as limits it would still be silent."""
+    stated = {"_GRADIENT_FACTOR": 2.9, "_SCORE_BOUND": 19, "_SCORE_FACTOR": 0}
+    for name, limit in (stated | {"_SPREAD_FRACTION": 0.20}).items():
+        monkeypatch.setattr(watch, name, limit)
+    runs = sorted(KEPT.parent.glob("*/table1-*/stats.jsonl"))
+    assert len(runs) > 60
+    for path in runs:
+        first = json.loads(path.with_name("config.json").read_text())["schedule"]["train_kimg"]
+        watching = watch.Watch([], first_phase_kimg=first)
+        for stats in map(json.loads, path.read_text().splitlines()):
+            assert watching.warnings(stats) == [], path
+            assert abs(stats["real_score"]) <= 8.5
 
 
 def read(document: Path) -> str:
