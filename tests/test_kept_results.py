@@ -47,6 +47,33 @@ def test_the_watch_keeps_the_distance_from_our_runs_that_it_states(
             assert abs(stats["real_score"]) <= 8.5
 
 
+def test_the_guide_states_the_memory_of_the_committed_runs() -> None:
+    first = span([before for before, _ in memory("a")])
+    last = {row: span([end for _, end in memory(row)]) for row in "abg"}
+    stated = (
+        f"row a, whose minibatch is 64, reached {first} MB before its first snapshot and "
+        f"{last['a']} MB with the metrics of its snapshots in the same process; "
+        f"row b reached {last['b']} MB and row g {last['g']} MB with them."
+    )
+    assert stated in " ".join(read(Path("docs/reproducing.md")).split())
+
+
+def memory(row: str) -> list[tuple[float, float]]:
+    """Peak MB before the first snapshot and at the end, of each run of `row` on portraits."""
+    peaks = []
+    for path in sorted(KEPT.glob(f"table1-{row}-portraits-*/stats.jsonl")):
+        records = path.with_name("metrics.jsonl").read_text().splitlines()
+        snapshot = min(json.loads(record)["kimg"] for record in records)
+        ticks = [json.loads(line) for line in path.read_text().splitlines()]
+        before = [tick["peak_memory_mb"] for tick in ticks if tick["kimg"] < snapshot]
+        peaks.append((before[-1], ticks[-1]["peak_memory_mb"]))
+    return peaks
+
+
+def span(values: list[float]) -> str:
+    return f"{min(values):,.0f} to {max(values):,.0f}"
+
+
 def read(document: Path) -> str:
     return (HERE / document).read_text()
 
