@@ -1,8 +1,14 @@
 """What is told of an error that a user can cause."""
 
-# Of torch's allocators, the driver, CUDA's libraries and oneDNN, none of which has an error of its
-# own on every device.
-_SHORT = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "could not create a primitive")
+# Of torch's allocators, the driver, CUDA's libraries, oneDNN and C++, none of which has an error of
+# its own on every device.
+_SHORT = (
+    "out of memory",
+    "can't allocate memory",
+    "ALLOC_FAILED",
+    "could not create a primitive",
+    "std::bad_alloc",
+)
 
 
 def sentence(error: Exception) -> str:

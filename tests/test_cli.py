@@ -108,6 +108,7 @@ MEMORY = [
     MemoryError(),
     RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
     RuntimeError("could not create a primitive"),
+    RuntimeError("std::bad_alloc"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
     RuntimeError("CUDA error: out of memory"),
 ]
