@@ -1,8 +1,8 @@
 """Two samples on a line: the area between their distribution functions (section 5).
 
 Positions are rounded to a grid of 2^-29 times a power of two above the largest magnitude, which is
-finer than what float32 tells apart in all but the smallest values. From there on everything is
-counted in whole numbers.
+finer than what float32 tells apart in all but the smallest values. Magnitudes that are all below
+2^-60 have that one's grid. From there on everything is counted in whole numbers.
 """
 
 import math
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 _FEWEST_BINS, _MOST_BINS = 2**4, 2**16
 _VALUES_PER_BIN = 16  # with fewer bins, the sums in them might overflow
-_SMALLEST = 2.0**-60  # a sample of zeros still has a grid
+_SMALLEST = 2.0**-60  # zeros still have a grid, and its scale is a float32
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
@@ -74,10 +74,11 @@ def test_exact_for_any_counts_and_ties(n, m, scale, shift, seed):
     a=st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=50),
     b=st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=50),
 )
+@example(a=[0.0], b=[2.0**-129])
+@example(a=[0.0], b=[2.0**-61])
 def test_any_values_agree_with_scipy(a, b):
-    largest = max(map(abs, [*a, *b]))
-    expected = wasserstein_distance(a, b)
-    assert distance(a, b) == pytest.approx(expected, rel=1e-12, abs=largest * 2.0**-28)
+    grid = max(*map(abs, [*a, *b]), 2.0**-60) * 2.0**-28
+    assert distance(a, b) == pytest.approx(wasserstein_distance(a, b), rel=1e-12, abs=grid)
 
 
 @pytest.mark.parametrize("bins", [2**4, 2**9, 2**16])
