@@ -203,6 +203,24 @@ print(together(3, act))
     assert (ended.out, ended.err) == ("[0, 0, 0]\n", "")
 
 
+def test_nothing_keeps_the_threads_of_a_group_that_was_left(program: Command) -> None:
+    """One that gives back a tensor while the interpreter ends would abort it."""
+    text = """
+import weakref
+def act(rank):
+    with distributed.joined("cpu") as world:
+        import torch._dynamo  # as optimisers do
+        world.any(False)
+        group = weakref.ref(torch.distributed.group.WORLD)
+    assert group() is None
+print(together(2, act))
+"""
+    early = "torch.optim.Adam([torch.nn.Parameter(torch.ones(1))])\n"
+    assert early in PROCESSES
+    ended = program(PROCESSES.replace(early, "") + text)
+    assert (ended.out, ended.err) == ("[0, 0]\n", "")
+
+
 def test_a_crew_does_what_its_first_process_deals_out(program: Command) -> None:
     text = """
 from pgbench.crew import Crew
